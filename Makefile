@@ -1,0 +1,62 @@
+# The commands of a working day. `make` alone lists them.
+
+GO            ?= go
+GOLANGCI_LINT := .cache/golangci-lint-v2.15.0/golangci-lint
+
+# Modules of their own in folders below, whose needs stay out of go.mod.
+NESTED := $(patsubst ./%/go.mod,%,$(shell find . -mindepth 2 -name go.mod -not -path './.cache/*'))
+
+# More flags for go test, such as TESTFLAGS='-v -run Kill'.
+TESTFLAGS ?=
+
+# What `make bench` runs, and how often: benchstat wants 10 runs of each side.
+BENCH ?= .
+COUNT ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help build test check lint tidy fmt bench clean needs-gcc needs-redis
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build bin/millrace: pure Go, stripped, the same bytes on every machine
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/millrace ./cmd/millrace
+
+test: needs-gcc needs-redis ## run every test, race detector on; they start the engines they need
+	CGO_ENABLED=1 $(GO) test -race -timeout 20m $(TESTFLAGS) ./...
+	@set -e; for module in $(NESTED); do echo "$(GO) test $$module"; \
+		(cd $$module && CGO_ENABLED=1 $(GO) test -race -timeout 5m $(TESTFLAGS) ./...); done
+
+check: lint tidy test ## all that a change must pass: lint, tidy, test
+
+lint: $(GOLANGCI_LINT) ## check formatting, go vet and the linters of .golangci.yml
+	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || \
+		{ echo "not formatted, run make fmt: $$unformatted" >&2; exit 1; }
+	@set -e; for module in . $(NESTED); do echo "lint $$module"; \
+		(cd $$module && $(GO) vet ./... && $(CURDIR)/$(GOLANGCI_LINT) run --config $(CURDIR)/.golangci.yml ./...); done
+
+tidy: ## check that go.mod and go.sum say what the code needs, and what was downloaded
+	@set -e; for module in . $(NESTED); do echo "tidy $$module"; \
+		(cd $$module && $(GO) mod tidy -diff && $(GO) mod verify); done
+
+fmt: ## format all Go files
+	gofmt -w .
+
+bench: ## run benchmarks; BENCH=Apply COUNT=10 for those that match, ten times
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) ./...
+
+clean: ## remove what make built
+	rm -rf bin .cache
+
+# The version is in the folder's name, so that a new version is built anew.
+$(GOLANGCI_LINT):
+	GOBIN=$(CURDIR)/$(@D) $(GO) install \
+		github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(patsubst golangci-lint-%,%,$(notdir $(@D)))
+
+needs-gcc:
+	@command -v "$${CC:-gcc}" >/dev/null || { echo "make test: the race detector needs a C compiler and there is no $${CC:-gcc}:" \
+		"install one (apt-get install gcc, xcode-select --install), or run go test ./..., without it" >&2; exit 1; }
+
+needs-redis:
+	@command -v redis-server >/dev/null || { echo "make test: there is no redis-server: install it" \
+		"(apt-get install redis-server, brew install redis), or run go test ./..., which skips the tests that need it" >&2; exit 1; }
