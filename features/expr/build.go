@@ -2,6 +2,7 @@ package expr
 
 import (
 	"regexp"
+	"regexp/syntax"
 	"strings"
 	"time"
 
@@ -9,6 +10,10 @@ import (
 	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/common/types"
 )
+
+// maxPattern bounds the instructions of a compiled pattern, and so the time
+// that one event can take: matching a text takes their product with its length.
+const maxPattern = 1000
 
 // A builder translates a checked tree. Every node has a type there, so each
 // method serves the nodes of one type; what the types cannot express (a
@@ -234,12 +239,17 @@ func (b *builder) pattern(e ast.Expr) func(string) bool {
 		b.fail(e, "the pattern of matches must be a constant; use contains, startsWith or endsWith for a value of the row")
 		return nil
 	}
-	re, err := regexp.Compile(string(e.AsLiteral().(types.String)))
+	text := string(e.AsLiteral().(types.String))
+	tree, err := syntax.Parse(text, syntax.Perl)
 	if err != nil {
 		b.fail(e, "%v; patterns are RE2", err)
 		return nil
 	}
-	return re.MatchString
+	if prog, err := syntax.Compile(tree.Simplify()); err != nil || len(prog.Inst) > maxPattern {
+		b.fail(e, "the pattern needs more than %d steps for each byte; use smaller repetitions", maxPattern)
+		return nil
+	}
+	return regexp.MustCompile(text).MatchString
 }
 
 func (b *builder) timestamp(e ast.Expr) int64 {

@@ -37,10 +37,15 @@ func choose[T any](cond fn[bool], yes, no fn[T]) fn[T] {
 
 func coalesce[T any](x, y fn[T]) fn[T] {
 	return func(row []Value) (T, status) {
-		if a, st := x(row); st == present {
+		a, sa := x(row)
+		if sa == present {
 			return a, present
 		}
-		return y(row)
+		b, sb := y(row)
+		if sb != present {
+			sb |= sa
+		}
+		return b, sb
 	}
 }
 

@@ -109,9 +109,6 @@ func (p *Program) Eval(row []Value) (v Value, nonfinite bool) {
 	return Value{}, st == overflow
 }
 
-// finite reports whether x is neither infinite nor NaN.
-func finite(x float64) bool { return x-x == 0 }
-
 // RequestFields returns the names of the request fields that source uses, in
 // order and each once: "ret" for request.ret. It only parses, so that a caller
 // can declare the fields as variables ("request.ret") before Compile.

@@ -6,16 +6,17 @@ import (
 )
 
 // Each arithmetic operation is a closure of its own that returns its result
-// through an indirect call, so no compiler can fuse a product and a sum into
-// one rounding: results are the same on every GOARCH. Code that merges two
-// operations into one closure must write float64(a*b) + c.
+// through an indirect call, so no compiler fuses a product and a sum of the
+// expression into one rounding. Within a closure a product is converted before
+// it is used: without that, finite's a*b - a*b may become one fused operation,
+// which is not 0, on arm64 and others.
 
 func loadNumber(i int) fn[float64] {
 	return func(row []Value) (float64, status) {
 		v := &row[i]
 		switch v.Kind {
 		case Float:
-			if x := v.Float(); x == x { // a NaN is a missing value
+			if x := v.Float(); !math.IsNaN(x) {
 				return x, present
 			}
 		case Int:
@@ -24,6 +25,9 @@ func loadNumber(i int) fn[float64] {
 		return 0, absent
 	}
 }
+
+// finite reports whether x is neither infinite nor NaN: for those x-x is NaN.
+func finite(x float64) bool { return x-x == 0 }
 
 // settle gives the result r of an operation on a and b its status: overflow if
 // r is not finite, unless it is the infinity that an infinite operand passes
@@ -36,7 +40,7 @@ func settle(r, a, b float64) (float64, status) {
 }
 
 func unsettled(r, a, b float64) (float64, status) {
-	if r == r && (math.IsInf(a, 0) || math.IsInf(b, 0)) {
+	if !math.IsNaN(r) && (math.IsInf(a, 0) || math.IsInf(b, 0)) {
 		return r, present
 	}
 	return 0, overflow
@@ -115,8 +119,7 @@ func apply2(f func(x, y float64) float64, x, y fn[float64]) fn[float64] {
 	}
 }
 
-// unary are the functions of one number. Names that are CEL's own are spelled
-// as there, the others as in C.
+// unary are the functions of one number, named as in C.
 var unary = map[string]func(float64) float64{
 	"log": math.Log, "log2": math.Log2, "log10": math.Log10, "log1p": math.Log1p,
 	"exp": math.Exp, "sqrt": math.Sqrt, "abs": math.Abs,

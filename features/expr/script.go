@@ -41,24 +41,25 @@ func parse(source string) (*script, error) {
 		return nil, fmt.Errorf("expression %s: %d bytes long, at most %d are allowed; split it into several derivations", excerpt(source), len(source), maxSource)
 	}
 	s := &script{source: source, text: common.NewTextSource(source)}
-	p, err := parser.NewParser(parser.MaxRecursionDepth(maxDepth), parser.ErrorRecoveryLimit(1), parser.ErrorReportingLimit(1))
+	p, err := parser.NewParser(parser.MaxRecursionDepth(maxDepth), parser.EnableIdentEscapeSyntax(false),
+		parser.ErrorRecoveryLimit(1), parser.ErrorReportingLimit(1))
 	if err != nil {
 		return nil, fmt.Errorf("expression: %w", err)
 	}
 	tree, faults := p.Parse(s.text)
 	if all := faults.GetErrors(); len(all) > 0 {
-		return nil, s.faultAt(all[0].Location, "%s", syntax(all[0].Message))
+		return nil, s.faultAt(all[0].Location, "%s", shortened(all[0].Message))
 	}
 	s.tree = tree
 	return s, nil
 }
 
-// syntax shortens what the parser says: it lists every token that could have
+// shortened cuts what the parser says: it lists every token that could have
 // followed.
-func syntax(message string) string {
+func shortened(message string) string {
 	message, _, _ = strings.Cut(message, " expecting {")
 	switch {
-	case strings.HasSuffix(message, "mismatched input '<EOF>'"):
+	case strings.HasSuffix(message, "'<EOF>'"):
 		return "the expression ends too early; an operand or a closing bracket is missing"
 	case strings.Contains(message, "recursion"):
 		return fmt.Sprintf("nested more than %d levels deep; split the expression into several derivations", maxDepth)
@@ -263,7 +264,7 @@ func environment(vars []Variable) (*checker.Env, error) {
 func (s *script) typeFault(found *common.Error, e ast.Expr) error {
 	quoted := strings.Split(found.Message, "'")
 	if e == nil || e.Kind() != ast.CallKind || len(quoted) < 4 {
-		return s.faultAt(found.Location, "%s", found.Message)
+		return s.faultAt(found.Location, "%s", ourTypes.Replace(found.Message))
 	}
 	name := e.AsCall().FunctionName()
 	given := strings.Replace(ourTypes.Replace(quoted[3]), ".(", "."+name+"(", 1)

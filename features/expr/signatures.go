@@ -63,7 +63,6 @@ var signatures = append([]signature{
 	{"endsWith", overloads.EndsWithString, true, []*types.Type{textT, textT}, boolT},
 	{"contains", overloads.ContainsString, true, []*types.Type{textT, textT}, boolT},
 	{"matches", overloads.MatchesString, true, []*types.Type{textT, textT}, boolT},
-	{"matches", overloads.Matches, false, []*types.Type{textT, textT}, boolT},
 	{"timestamp", overloads.StringToTimestamp, false, []*types.Type{textT}, timeT},
 	{"hour", "hour", false, []*types.Type{timeT}, numT},
 	{"day_of_week", "day_of_week", false, []*types.Type{timeT}, numT},

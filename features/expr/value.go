@@ -1,5 +1,3 @@
-// Package expr holds the typed values of events and rows, and compiles CEL
-// expressions over them to Go closures.
 package expr
 
 import (
