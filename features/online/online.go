@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"iter"
 )
 
 // MaxRows bounds the rows of one commit.
@@ -39,6 +40,12 @@ type Key struct {
 type Row struct {
 	Head []byte // open tiles: changes with every commit
 	Base []byte // closed tiles: changes when a tile closes
+}
+
+// An Entry is a row with its key.
+type Entry struct {
+	Key Key
+	Row Row
 }
 
 // A Write replaces one row. With KeepBase the stored base stays. A Write
@@ -86,6 +93,10 @@ type Store interface {
 	// Read returns a row for each key, in order, and the state of each key's
 	// shard. The rows and the state of one shard are from one snapshot.
 	Read(ctx context.Context, keys []Key) ([]Row, []State, error)
+	// Rows goes over all rows of a space, by shard and then by the entity's
+	// bytes. It is for counting, export and tests: commits made meanwhile may
+	// be in part of what it returns. It stops at the first error.
+	Rows(ctx context.Context, space string) iter.Seq2[Entry, error]
 	// Close releases the store.
 	Close() error
 }

@@ -1,0 +1,252 @@
+// Package redis keeps the online store in Redis or Valkey, from version 6.2,
+// single or cluster: for several processes that share one store.
+//
+// A commit is one script call, which Redis runs alone and replicates and logs
+// whole. A server that loses its last second, or a fail-over that loses what
+// the replica had not yet, loses rows and progress together, and the pipeline
+// reads the log again from the progress that is left.
+//
+// The keys of a shard have one hash tag, so they lie on one node of a cluster:
+//
+//	{space:shard}s        the shard's state: the encoding of online.State and
+//	                      a byte, 1 if some row was ever written with an expiry
+//	{space:shard}hENTITY  a row's head
+//	{space:shard}bENTITY  a row's base
+//
+// A user of an access list needs +hello +ping +get +set +mget +mset +del +pexpire +persist
+// +eval +evalsha +scan, and +config|get for the check of the memory policy, on
+// the keys ~{SPACE:*; in a cluster also +cluster and +command.
+package redis
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/millrace/millrace/features/online"
+)
+
+// The bounds of a wait for the server. go-redis honours a context's deadline
+// while it waits for an answer but not its cancellation, so a call returns at
+// most callTimeout after that.
+const (
+	dialTimeout = 2 * time.Second
+	callTimeout = 4 * time.Second
+)
+
+// Options say how to reach the server. Only Addresses is required.
+type Options struct {
+	Addresses []string // host:port; several, or any one, for a cluster
+	Username  string
+	Password  string
+	TLS       *tls.Config // nil: no TLS
+
+	// TTL is housekeeping: a row that no commit has written for so long is
+	// removed, its head and its base alike. It must exceed the longest window,
+	// the lateness and the topic's retention together. 0: rows stay. A shard's
+	// state always stays.
+	TTL time.Duration
+}
+
+// A Store is an online.Store in Redis.
+type Store struct {
+	client  redis.UniversalClient
+	address string // for messages
+	secret  string // the password, to keep it out of messages
+	ttl     int64  // milliseconds
+
+	// expiring has the shards whose rows had an expiry at some time, by Shard:
+	// without one now, commits to them make the bases that stay lasting.
+	expiring sync.Map
+}
+
+// Open connects to the server and makes sure that it does not evict. A server
+// that cannot be reached is an error at once: the caller decides how long to
+// try again.
+func Open(ctx context.Context, o Options) (*Store, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	s := &Store{address: strings.Join(o.Addresses, ","), secret: o.Password, ttl: o.TTL.Milliseconds()}
+	cluster, err := o.cluster(ctx)
+	if err != nil {
+		return nil, s.fail("connect", err)
+	}
+	switch {
+	case cluster:
+		s.client = redis.NewClusterClient(o.clusterOptions())
+	case len(o.Addresses) > 1:
+		return nil, fmt.Errorf("redis %s: several addresses, but the server is not part of a cluster; give one", s.address)
+	default:
+		s.client = redis.NewClient(o.options(o.Addresses[0]))
+	}
+	if err := s.checkPolicy(ctx); err != nil {
+		s.client.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (o *Options) check() error {
+	if len(o.Addresses) == 0 {
+		return errors.New("redis: no address; give host:port")
+	}
+	for i, a := range o.Addresses {
+		// The address is not shown: it may be a URL with a password in it.
+		if _, port, err := net.SplitHostPort(a); err != nil || port == "" || strings.ContainsAny(a, "/@") {
+			return fmt.Errorf("redis: address %d is not host:port", i+1)
+		}
+	}
+	if o.TTL < 0 || o.TTL > 0 && o.TTL < time.Second {
+		return fmt.Errorf("redis: ttl %v; at least 1s, or 0 for rows that stay", o.TTL)
+	}
+	return nil
+}
+
+// options of a connection to one server. There are no retries inside: the
+// caller waits and asks again, and knows what it has seen.
+func (o *Options) options(address string) *redis.Options {
+	return &redis.Options{
+		Addr: address, Username: o.Username, Password: o.Password, TLSConfig: o.TLS,
+		DialTimeout: dialTimeout, DialerRetries: 1, MaxRetries: -1,
+		ReadTimeout: callTimeout, WriteTimeout: callTimeout, PoolTimeout: callTimeout, ContextTimeoutEnabled: true,
+		DisableIdentity: true, MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	}
+}
+
+// clusterOptions are those of options, and a map of the cluster that is at
+// most a second old: with the default of a minute a fail-over takes twice as
+// long.
+func (o *Options) clusterOptions() *redis.ClusterOptions {
+	return &redis.ClusterOptions{
+		Addrs: o.Addresses, Username: o.Username, Password: o.Password, TLSConfig: o.TLS,
+		DialTimeout: dialTimeout, DialerRetries: 1, MaxRetries: -1,
+		ReadTimeout: callTimeout, WriteTimeout: callTimeout, PoolTimeout: callTimeout, ContextTimeoutEnabled: true,
+		DisableIdentity: true, MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+		ClusterStateReloadInterval: time.Second,
+	}
+}
+
+// cluster asks the first server that answers whether it is part of a cluster.
+func (o *Options) cluster(ctx context.Context) (bool, error) {
+	var first error
+	for _, a := range o.Addresses {
+		mode, err := o.mode(ctx, a)
+		if err == nil {
+			return mode == "cluster", nil
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	return false, first
+}
+
+func (o *Options) mode(ctx context.Context, address string) (string, error) {
+	c := redis.NewClient(o.options(address))
+	defer c.Close()
+	v, err := c.Do(ctx, "HELLO").Result()
+	if redis.HasErrorPrefix(err, "NOPERM") || redis.HasErrorPrefix(err, "unknown command") {
+		return "", nil // not told; a cluster would tell
+	}
+	if err != nil {
+		return "", err
+	}
+	switch v := v.(type) {
+	case map[any]any: // RESP3
+		mode, _ := v["mode"].(string)
+		return mode, nil
+	case []any: // RESP2: names and values in turn
+		for i := 0; i+1 < len(v); i += 2 {
+			if v[i] == "mode" {
+				mode, _ := v[i+1].(string)
+				return mode, nil
+			}
+		}
+	}
+	return "", nil
+}
+
+// checkPolicy refuses a server that would drop rows when its memory is full:
+// it would drop them without their progress, and the values would be wrong.
+func (s *Store) checkPolicy(ctx context.Context) error {
+	check := func(ctx context.Context, c *redis.Client) error {
+		v, err := c.ConfigGet(ctx, "maxmemory-policy").Result()
+		var answer redis.Error
+		switch policy := v["maxmemory-policy"]; {
+		case errors.As(err, &answer):
+			slog.Warn("redis: cannot check maxmemory-policy, it must be noeviction", "address", c.Options().Addr, "error", s.hide(err))
+		case err != nil:
+			return s.fail("connect", err)
+		case policy == "":
+			slog.Warn("redis: the server does not tell its maxmemory-policy, it must be noeviction", "address", c.Options().Addr)
+		case policy != "noeviction":
+			return fmt.Errorf("redis %s: maxmemory-policy is %s, which drops rows when the memory is full and makes features wrong; set it to noeviction", c.Options().Addr, policy)
+		}
+		return nil
+	}
+	switch c := s.client.(type) {
+	case *redis.ClusterClient:
+		return c.ForEachMaster(ctx, check)
+	case *redis.Client:
+		return check(ctx, c)
+	}
+	return nil
+}
+
+// fail wraps an error of the client, adding what to do about the common ones.
+func (s *Store) fail(call string, err error) error {
+	err = s.hide(err)
+	advice := ""
+	switch msg := err.Error(); {
+	case redis.HasErrorPrefix(err, "OOM"):
+		advice = "the server's memory is full; raise maxmemory: "
+	case redis.HasErrorPrefix(err, "MISCONF"):
+		advice = "the server cannot write its files, most likely its disk is full; free space on it: "
+	case redis.HasErrorPrefix(err, "READONLY"):
+		advice = "the server is a replica; give the address of the master: "
+	case redis.HasErrorPrefix(err, "NOAUTH"), redis.HasErrorPrefix(err, "WRONGPASS"):
+		advice = "user name or password are missing or wrong: "
+	case redis.HasErrorPrefix(err, "NOPERM"):
+		advice = "the user's access list lacks a command or key (package redis lists what it needs): "
+	case strings.Contains(msg, "connection refused"):
+		advice = "no server listens there: "
+	}
+	return fmt.Errorf("redis %s: %s: %s%w", s.address, call, advice, err)
+}
+
+// hide keeps the password out of an error: servers before version 6 repeat the
+// arguments of a command that they do not know, HELLO among them.
+func (s *Store) hide(err error) error {
+	if s.secret == "" || !strings.Contains(err.Error(), s.secret) {
+		return err
+	}
+	return errors.New(strings.ReplaceAll(err.Error(), s.secret, "***"))
+}
+
+// Close ends the connections. Calls under way fail.
+func (s *Store) Close() error {
+	if err := s.client.Close(); err != nil && !errors.Is(err, redis.ErrClosed) {
+		return s.fail("close", err)
+	}
+	return nil
+}
+
+// prefix is all of a shard's keys but the kind and the entity.
+func prefix(s online.Shard) string { return "{" + s.Space + ":" + strconv.Itoa(s.Index) + "}" }
+
+const (
+	kindState = "s"
+	kindHead  = "h"
+	kindBase  = "b"
+)
