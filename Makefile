@@ -58,5 +58,5 @@ needs-gcc:
 		"install one (apt-get install gcc, xcode-select --install), or run go test ./..., without it" >&2; exit 1; }
 
 needs-redis:
-	@command -v redis-server >/dev/null || { echo "make test: there is no redis-server: install it" \
+	@command -v redis-server >/dev/null || command -v valkey-server >/dev/null || { echo "make test: there is no redis-server: install it" \
 		"(apt-get install redis-server, brew install redis), or run go test ./..., which skips the tests that need it" >&2; exit 1; }

@@ -25,9 +25,19 @@ const module = "github.com/millrace/millrace"
 // every path shares and knows no engine, an engine's client has one importer,
 // and nothing imports a command.
 var policy = map[string][]string{
-	"features":        {"features/expr"},
-	"features/expr":   {"cel.dev/cel-go"},
-	"features/online": {},
+	"features":                   {"features/expr"},
+	"features/expr":              {"cel.dev/cel-go"},
+	"features/featurestest":      {"features", "features/expr"},
+	"features/online":            {},
+	"features/online/onlinetest": {"features/online"},
+	"features/online/pebble":     {"features/online", "github.com/cockroachdb/pebble/v2"},
+	"features/online/redis":      {"features/online", "github.com/redis/go-redis/v9"},
+
+	"streams":        {"github.com/segmentio/kafka-go"},
+	"streams/broker": {"github.com/twmb/franz-go/pkg/kfake"},
+	"streams/codec":  {"features", "features/expr", "github.com/go-json-experiment/json"},
+
+	"deploy/project": {"features", "features/expr", "github.com/goccy/go-yaml"},
 }
 
 // anyOfOurs lets a command wire whatever we have. Other modules it must name.
@@ -35,7 +45,12 @@ const anyOfOurs = "*"
 
 // inTests is what a test file may import besides what its package may: the
 // suites and generators made for tests, and the engines that tests run on.
-var inTests = []string{}
+var inTests = []string{
+	"features/featurestest", "features/online/onlinetest",
+	"features/online/pebble", "features/online/redis", "streams/broker",
+	"github.com/rogpeppe/go-internal/testscript",
+	"github.com/twmb/franz-go", // the other client: what it writes we read
+}
 
 // pure packages do no I/O, so that the stream, the training set, the server and
 // the tests can all run them: the standard library's ways out are closed, too.
