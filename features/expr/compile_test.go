@@ -266,6 +266,7 @@ func TestCompileRefuses(t *testing.T) {
 		{strings.Repeat("(", 300) + "f" + strings.Repeat(")", 300), "nested more than 100 levels deep"},
 		{strings.Repeat("abs(", 101) + "f" + strings.Repeat(")", 101), "nested more than 100 levels deep"},
 		{"f" + strings.Repeat(" + f", 200), "nested more than 100 levels deep"},
+		{"s" + strings.Repeat(".size()", 200), "nested more than 100 levels deep"},
 		{"f > 0" + strings.Repeat(" ", maxSource), "at most 4096 are allowed"},
 	} {
 		p, err := Compile(x.source, tableVars)
@@ -283,6 +284,28 @@ func TestCompileRefusesVariables(t *testing.T) {
 	for _, vars := range [][]Variable{{{"a", Float}, {"a", Int}}, {{"a", Missing}}} {
 		if _, err := Compile("1", vars); err == nil || !strings.Contains(err.Error(), `the variable "a"`) {
 			t.Errorf("%v: %v; want an error about the variable", vars, err)
+		}
+	}
+}
+
+func TestSuggest(t *testing.T) {
+	many := make([]string, 40)
+	for i := range many {
+		many[i] = strings.Repeat("long", 3) + string(rune('A'+i))
+	}
+	for _, x := range []struct {
+		unknown string
+		known   []string
+		want    string
+	}{
+		{"x", nil, "no names are known here"},
+		{"volum", []string{"open", "volume"}, `did you mean "volume"?`},
+		{"rte", []string{"rate", "ret"}, `did you mean "rate"?`},
+		{"open", []string{"symbol"}, "known are symbol"},
+		{"q", many, "and others"},
+	} {
+		if got := suggest(x.unknown, x.known); !strings.Contains(got, x.want) {
+			t.Errorf("%s among %d names: %s; want %s", x.unknown, len(x.known), got, x.want)
 		}
 	}
 }

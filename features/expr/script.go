@@ -58,6 +58,7 @@ func parse(source string) (*script, error) {
 // followed.
 func shortened(message string) string {
 	message, _, _ = strings.Cut(message, " expecting {")
+	message = strings.TrimSuffix(message, " expecting <EOF>")
 	switch {
 	case strings.HasSuffix(message, "'<EOF>'"):
 		return "the expression ends too early; an operand or a closing bracket is missing"
@@ -158,7 +159,7 @@ func (s *script) admit(e ast.Expr, depth int) error {
 	case ast.StructKind:
 		return s.fault(e, "messages are not provided; name the fields one by one")
 	}
-	return s.fault(e, "comprehensions are not provided; use && and ||")
+	return s.fault(e, "this construct is not provided; use operators and functions")
 }
 
 func (s *script) admitLiteral(e ast.Expr) error {
