@@ -26,40 +26,49 @@ import (
 // It answers 1 when applied, 2 when the bases that stay are needed (some may
 // expire, from a time with an expiry), else the token that it found.
 //
-// Redis does not undo a script that fails half-way, so whatever can fail comes
-// first. A server out of memory, or one that cannot save, refuses the first
-// write of a script and none after it: that one repeats the old state. DEL,
-// PERSIST and PEXPIRE come before the rows, so that a user who may not call
-// them is found out while all is as it was. unpack takes less than 8,000
-// values.
+// Most commits are one MSET, state included: one record in the server's log,
+// which no crash can cut in two (see the package's documentation). Else Redis
+// wraps the writes in a transaction. It does not undo a script that fails
+// half-way, so whatever can fail comes first. A server out of memory, or one
+// that cannot save, refuses the first write of a script and none after it: that
+// one repeats the old state. DEL, PERSIST and PEXPIRE come before the rows, so
+// that a user who may not call them is found out while all is as it was. unpack
+// takes less than 8,000 values.
 var commitScript = redis.NewScript(`
 local found = redis.call('GET', KEYS[1])
 local token = found and string.sub(found, 1, 16) or ''
 if token ~= ARGV[1] then return token end
-local ttl = tonumber(ARGV[5])
+local s, d, ttl = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local expires = found and string.byte(found, -1) == 1
 if expires and ttl == -1 then return 2 end
+local state = ARGV[2] .. ((ttl > 0 or expires) and '\1' or '\0')
+
+local function mset(first, last, more)
+  local pairs, n = more, #more
+  for i = first, last do
+    pairs[n + 1], pairs[n + 2] = KEYS[i], ARGV[i + 4]
+    n = n + 2
+  end
+  redis.call('MSET', unpack(pairs))
+end
+if ttl <= 0 and #KEYS == 1 + s and s <= 3900 then
+  mset(2, 1 + s, {KEYS[1], state})
+  return 1
+end
+
 if found then redis.call('SET', KEYS[1], found) end
-local s, d = tonumber(ARGV[3]), tonumber(ARGV[4])
 for i = 2 + s + d, #KEYS do
   if ttl > 0 then redis.call('PEXPIRE', KEYS[i], ttl) else redis.call('PERSIST', KEYS[i]) end
 end
-for i = 2 + s, 1 + s + d, 2000 do
-  redis.call('DEL', unpack(KEYS, i, math.min(i + 1999, 1 + s + d)))
+for i = 2 + s, 1 + s + d, 3900 do
+  redis.call('DEL', unpack(KEYS, i, math.min(i + 3899, 1 + s + d)))
 end
 if ttl > 0 then
   for i = 2, 1 + s do redis.call('SET', KEYS[i], ARGV[i + 4], 'PX', ttl) end
 else
-  for i = 2, 1 + s, 2000 do
-    local pairs, n = {}, 0
-    for j = i, math.min(i + 1999, 1 + s) do
-      pairs[n + 1], pairs[n + 2] = KEYS[j], ARGV[j + 4]
-      n = n + 2
-    end
-    redis.call('MSET', unpack(pairs))
-  end
+  for i = 2, 1 + s, 3900 do mset(i, math.min(i + 3899, 1 + s), {}) end
 end
-redis.call('SET', KEYS[1], ARGV[2] .. ((ttl > 0 or expires) and '\1' or '\0'))
+redis.call('SET', KEYS[1], state)
 return 1
 `)
 

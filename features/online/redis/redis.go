@@ -1,10 +1,20 @@
-// Package redis keeps the online store in Redis or Valkey, from version 6.2,
+// Package redis keeps the online store in Redis or Valkey, from version 7.0,
 // single or cluster: for several processes that share one store.
 //
 // A commit is one script call, which Redis runs alone and replicates and logs
 // whole. A server that loses its last second, or a fail-over that loses what
 // the replica had not yet, loses rows and progress together, and the pipeline
 // reads the log again from the progress that is left.
+//
+// One case needs the operator. A crash of the machine may cut the append-only
+// file within a transaction. Redis then starts without that transaction but
+// leaves its beginning in the file, and at the next start takes it for part of
+// the transaction that follows: rows of a lost commit without its progress.
+// Until the log has been read again up to there, a second crash would show
+// them. Where the server's log says "short read while loading the AOF file",
+// run BGREWRITEAOF before the pipeline goes on. Commits without an expiry, of
+// at most 3,900 parts and without deletions are one record and not concerned;
+// nor are snapshots (RDB) and replicas.
 //
 // The keys of a shard have one hash tag, so they lie on one node of a cluster:
 //
