@@ -14,6 +14,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net"
+	"regexp"
 	"slices"
 	"strconv"
 	"sync"
@@ -55,6 +56,8 @@ const (
 // ErrNoTopic says that the cluster has no such topic, or that the user may not
 // see it: Kafka does not tell the two apart.
 var ErrNoTopic = errors.New("no such topic; create it, or allow the user to describe it")
+
+var topicName = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,249}$`)
 
 var errClosed = fmt.Errorf("the cluster is closed: %w", net.ErrClosed)
 
@@ -143,6 +146,9 @@ func (c *Cluster) Ensure(ctx context.Context, topic string, partitions int, conf
 }
 
 func (c *Cluster) create(ctx context.Context, topic string, partitions int, config map[string]string) error {
+	if !topicName.MatchString(topic) || topic == "." || topic == ".." { // the embedded broker takes any
+		return fmt.Errorf("%w: use 1 to 249 letters, digits, dots, underscores or hyphens", kafka.InvalidTopic)
+	}
 	m, err := c.metadata(ctx)
 	if err != nil {
 		return err
@@ -408,7 +414,7 @@ func (k *conn) offset(ctx context.Context, topic string, partition int, which in
 func retriable(err error) bool {
 	var e kafka.Error
 	switch {
-	case err == errClosed, errors.Is(err, ErrNoTopic):
+	case errors.Is(err, errClosed), errors.Is(err, ErrNoTopic):
 		return false
 	case errors.As(err, &e):
 		return e.Temporary() || e == kafka.Unknown || e == kafka.BrokerNotAvailable || e == kafka.ReplicaNotAvailable

@@ -11,15 +11,13 @@ import (
 
 	"github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kgo"
-
-	"github.com/millrace/millrace/streams/broker"
 )
 
 // TestReadFromEveryOffset begins at each offset of a log, most of them in the
 // middle of a batch, for batches of other writers in each codec.
 func TestReadFromEveryOffset(t *testing.T) {
 	codecs := map[string]kafka.Compression{"none": 0, "gzip": kafka.Gzip, "snappy": kafka.Snappy, "lz4": kafka.Lz4, "zstd": kafka.Zstd}
-	c := connect(t, startBroker(t, broker.Options{}).Addr())
+	c := connect(t, startMemory(t))
 	for name, codec := range codecs {
 		t.Run(name, func(t *testing.T) {
 			const n = 120
@@ -256,7 +254,7 @@ func TestTransactions(t *testing.T) {
 
 // TestMissingTopic gives a topic that was just made its time, and then says so.
 func TestMissingTopic(t *testing.T) {
-	c := connect(t, startBroker(t, broker.Options{}).Addr())
+	c := connect(t, startMemory(t))
 	if _, err := c.Partitions(testContext(t), "nowhere"); !errors.Is(err, ErrNoTopic) {
 		t.Errorf("Partitions: %v, want %v", err, ErrNoTopic)
 	}

@@ -37,7 +37,7 @@ func connect(t testing.TB, addr string) *Cluster {
 // newCluster starts a broker in memory with one topic.
 func newCluster(t testing.TB, topic string, partitions int) *Cluster {
 	t.Helper()
-	c := connect(t, startBroker(t, broker.Options{}).Addr())
+	c := connect(t, startMemory(t))
 	ensure(t, c, topic, partitions)
 	return c
 }
@@ -121,4 +121,9 @@ func cloneBytes(b []byte) []byte {
 		return nil
 	}
 	return append([]byte{}, b...)
+}
+
+func startMemory(t testing.TB) string {
+	t.Helper()
+	return startBroker(t, broker.Options{}).Addr()
 }

@@ -1,0 +1,130 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+)
+
+// owners records which member owns which partition, and that no two do.
+type owners struct {
+	t     *testing.T
+	mu    sync.Mutex
+	by    map[int]string
+	parts int
+}
+
+func (o *owners) own(member string) func(context.Context, string, int) {
+	return func(ctx context.Context, topic string, partition int) {
+		o.mu.Lock()
+		if other, taken := o.by[partition]; taken {
+			o.t.Errorf("%s gets partition %d, which %s has", member, partition, other)
+		}
+		o.by[partition] = member
+		o.mu.Unlock()
+		<-ctx.Done()
+		o.mu.Lock()
+		delete(o.by, partition)
+		o.mu.Unlock()
+	}
+}
+
+// await waits until every partition is owned, by exactly these members.
+func (o *owners) await(members ...string) {
+	o.t.Helper()
+	until := time.Now().Add(30 * time.Second)
+	for {
+		o.mu.Lock()
+		var have []string
+		for _, m := range o.by {
+			have = append(have, m)
+		}
+		full := len(o.by) == o.parts
+		o.mu.Unlock()
+		slices.Sort(have)
+		have = slices.Compact(have)
+		if full && slices.Equal(have, members) {
+			return
+		}
+		if time.Now().After(until) {
+			o.t.Fatalf("owners are %v, want %v", have, members)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// TestShare lets a second member come and the first one go.
+func TestShare(t *testing.T) {
+	c := newCluster(t, "shared", 4)
+	o := &owners{t: t, by: make(map[int]string), parts: 4}
+	join := func(name string) (leave func()) {
+		ctx, cancel := context.WithCancel(testContext(t))
+		left := make(chan error, 1)
+		go func() { left <- c.Share(ctx, "g", []string{"shared"}, o.own(name)) }()
+		return func() {
+			t.Helper()
+			cancel()
+			if err := <-left; !errors.Is(err, context.Canceled) {
+				t.Errorf("%s left with %v", name, err)
+			}
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			for p, m := range o.by {
+				if m == name {
+					t.Errorf("%s has left and still owns partition %d", name, p)
+				}
+			}
+		}
+	}
+	leaveA := join("a")
+	o.await("a")
+	leaveB := join("b")
+	o.await("a", "b")
+	leaveA()
+	o.await("b")
+	leaveB()
+}
+
+// TestShareKeepsWhatOwnLeft does not shake the others when one own returns.
+func TestShareKeepsWhatOwnLeft(t *testing.T) {
+	c := newCluster(t, "partly", 2)
+	ctx, cancel := context.WithCancel(testContext(t))
+	started := make(chan int, 16)
+	left := make(chan error, 1)
+	go func() {
+		left <- c.Share(ctx, "g", []string{"partly"}, func(ctx context.Context, _ string, partition int) {
+			started <- partition
+			if partition == 0 {
+				return
+			}
+			<-ctx.Done()
+		})
+	}()
+	seen := []int{<-started, <-started}
+	slices.Sort(seen)
+	if !slices.Equal(seen, []int{0, 1}) {
+		t.Errorf("started %v, want 0 and 1", seen)
+	}
+	// Three heartbeats are enough to notice a rebalance.
+	select {
+	case p := <-started:
+		t.Errorf("partition %d started again", p)
+	case <-time.After(3 * heartbeatEvery):
+	}
+	cancel()
+	if err := <-left; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+func TestShareMissingTopic(t *testing.T) {
+	c := connect(t, startMemory(t))
+	err := c.Share(testContext(t), "g", []string{"nowhere"}, func(context.Context, string, int) { panic(fmt.Sprint("owned")) })
+	if !errors.Is(err, ErrNoTopic) {
+		t.Errorf("%v, want %v", err, ErrNoTopic)
+	}
+}
