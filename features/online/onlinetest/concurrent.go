@@ -93,7 +93,7 @@ func testDeadlines(t *testing.T, p Place) {
 			token, last = c.Next, number
 		}
 	}
-	t.Logf("%d of 150 commits met their deadline, %d were found applied", failed, applied)
+	t.Logf("%d of 150 commits ended with their deadline, %d were found applied", failed, applied)
 }
 
 // testShards has an owner for each of many shards, all at work at once.
