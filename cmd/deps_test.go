@@ -36,6 +36,7 @@ var policy = map[string][]string{
 	"streams":        {"github.com/segmentio/kafka-go"},
 	"streams/broker": {"github.com/twmb/franz-go/pkg/kfake"},
 	"streams/codec":  {"features", "features/expr", "github.com/go-json-experiment/json"},
+	"streams/lake":   {"features", "features/expr", "streams", "streams/codec", "github.com/apache/arrow/go/v15"},
 
 	"deploy/project": {"features", "features/expr", "github.com/goccy/go-yaml"},
 }
@@ -47,9 +48,9 @@ const anyOfOurs = "*"
 // suites and generators made for tests, and the engines that tests run on.
 var inTests = []string{
 	"features/featurestest", "features/online/onlinetest",
-	"features/online/pebble", "features/online/redis", "streams/broker",
+	"features/online/pebble", "features/online/redis", "streams/broker", "streams/codec",
 	"github.com/rogpeppe/go-internal/testscript",
-	"github.com/twmb/franz-go", // the other client: what it writes we read
+	"github.com/segmentio/kafka-go", "github.com/twmb/franz-go", // one checks the other
 }
 
 // pure packages do no I/O, so that the stream, the training set, the server and
