@@ -3,7 +3,6 @@ package streams
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -123,7 +122,7 @@ func TestShareKeepsWhatOwnLeft(t *testing.T) {
 
 func TestShareMissingTopic(t *testing.T) {
 	c := connect(t, startMemory(t))
-	err := c.Share(testContext(t), "g", []string{"nowhere"}, func(context.Context, string, int) { panic(fmt.Sprint("owned")) })
+	err := c.Share(testContext(t), "g", []string{"nowhere"}, func(context.Context, string, int) { panic("a partition of a topic that is not there") })
 	if !errors.Is(err, ErrNoTopic) {
 		t.Errorf("%v, want %v", err, ErrNoTopic)
 	}
