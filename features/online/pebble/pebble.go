@@ -39,25 +39,17 @@ import (
 	"github.com/millrace/millrace/features/online"
 )
 
-// reserve is the free space, in bytes, below which commits are refused. A
-// Pebble whose log meets a full disk can only be thrown away with its process,
-// so the store stops earlier, while flushes and compactions still have room.
-const reserve = 256 << 20
-
 // A Store is an online.Store in a directory. One process at a time may have it
 // open.
 type Store struct {
-	dir string
-	fs  vfs.FS
-	db  *pebble.DB
+	dir  string
+	disk *disk
+	db   *pebble.DB
 
 	// turn is held from the check of the expected token until the batch is
-	// applied. One for all shards rather than one each: Pebble writes its log
-	// under one lock anyway, and a panic inside its commit path leaves that lock
-	// held, so no second goroutine may be waiting there. A channel, so that
-	// waiting ends with the context.
-	turn   chan struct{}
-	broken error // guarded by turn: Pebble's commit path panicked
+	// applied. One for all shards: Pebble writes its log under one lock anyway. A
+	// channel, so that waiting for it ends with the context.
+	turn chan struct{}
 
 	mu     sync.RWMutex // held for reading during each call, so that Close waits
 	closed bool
@@ -71,18 +63,22 @@ func open(dir string, fs vfs.FS) (*Store, error) {
 	if err := fs.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("online store %s: cannot make the directory: %w", dir, explain(err))
 	}
+	d := newDisk(dir, fs)
+	if err := d.check(); err != nil {
+		return nil, err
+	}
 	lock, err := pebble.LockDirectory(dir, fs)
 	if err != nil {
 		return nil, lockError(dir, err)
 	}
 	defer lock.Close() // the database holds its own reference
 	opts := options()
-	opts.FS, opts.Lock = fs, lock
+	opts.FS, opts.Lock = vfs.OnDiskFull(fs, d.wait), lock
 	db, err := pebble.Open(dir, opts)
 	if err != nil {
 		return nil, fmt.Errorf("online store %s: %w", dir, explain(err))
 	}
-	return &Store{dir: dir, fs: fs, db: db, turn: make(chan struct{}, 1)}, nil
+	return &Store{dir: dir, disk: d, db: db, turn: make(chan struct{}, 1)}, nil
 }
 
 func options() *pebble.Options {
@@ -120,7 +116,7 @@ func lockError(dir string, err error) error {
 
 // explain adds to an error of the disk what to do about it.
 func explain(err error) error {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+	if errors.Is(err, syscall.ENOSPC) {
 		return fmt.Errorf("the disk is full; free space on it: %w", err)
 	}
 	return err
@@ -135,8 +131,9 @@ func (logger) Errorf(format string, args ...any) {
 	slog.Error("pebble: " + fmt.Sprintf(format, args...))
 }
 
-// Fatalf is called where Pebble cannot go on; its own logger would end the
-// process without a word to the caller. apply recovers it.
+// Fatalf is called where Pebble cannot go on, as when its log cannot be written
+// for another reason than a full disk. What was not written is read again from
+// the topics when the process has been started again.
 func (logger) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
 
 // Commit applies c whole, or returns *online.Conflict and applies nothing.
@@ -149,28 +146,55 @@ func (s *Store) Commit(ctx context.Context, c *online.Commit) error {
 		return err
 	}
 	defer s.mu.RUnlock()
-	if err := s.checkSpace(); err != nil {
+	if err := s.disk.check(); err != nil {
 		return err
 	}
 	b := s.batch(c)
-	defer b.Close()
+	full := s.disk.full()
 	select {
 	case s.turn <- struct{}{}:
+	case <-full:
+		b.Close()
+		return s.disk.error()
+	case <-ctx.Done():
+		b.Close()
+		return context.Cause(ctx)
+	}
+	found, err := s.token(c.Shard)
+	if err == nil && found != c.Expect {
+		err = &online.Conflict{Shard: c.Shard, Found: found}
+	}
+	if err != nil {
+		<-s.turn
+		b.Close()
+		return err
+	}
+	done := s.apply(b)
+	select {
+	case err := <-done:
+		return err
+	case <-full: // applied once there is space; the caller finds out by State
+		return s.disk.error()
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	defer func() { <-s.turn }()
-	if s.broken != nil {
-		return s.broken
-	}
-	found, err := s.token(c.Shard)
-	if err != nil {
-		return err
-	}
-	if found != c.Expect {
-		return &online.Conflict{Shard: c.Shard, Found: found}
-	}
-	return s.apply(b)
+}
+
+// apply commits the batch, which has its own copy of the rows, and then gives
+// up the turn. It is a goroutine because Pebble waits for a full disk, and for
+// flushes, however long that takes.
+func (s *Store) apply(b *pebble.Batch) <-chan error {
+	done := make(chan error, 1)
+	go func() {
+		err := s.db.Apply(b, pebble.NoSync)
+		if err != nil {
+			err = fmt.Errorf("online store %s: commit: %w", s.dir, explain(err))
+		}
+		b.Close()
+		<-s.turn
+		done <- err
+	}()
+	return done
 }
 
 // batch makes the batch of a commit, state included.
@@ -210,37 +234,6 @@ func put(b *pebble.Batch, prefix []byte, entity string, value []byte) {
 	if err := op.Finish(); err != nil {
 		panic(err)
 	}
-}
-
-// apply commits the batch. A panic of Pebble, which is how it reports a log
-// that it cannot write, becomes an error that stays.
-func (s *Store) apply(b *pebble.Batch) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			cause, ok := p.(error)
-			if !ok {
-				cause = fmt.Errorf("%v", p)
-			}
-			s.broken = fmt.Errorf("online store %s: its log cannot be written, start the process again when that is solved: %w", s.dir, explain(cause))
-			err = s.broken
-		}
-	}()
-	if err := s.db.Apply(b, pebble.NoSync); err != nil {
-		return fmt.Errorf("online store %s: commit: %w", s.dir, explain(err))
-	}
-	return nil
-}
-
-// checkSpace refuses a commit when the disk is nearly full.
-func (s *Store) checkSpace() error {
-	u, err := s.fs.GetDiskUsage(s.dir)
-	if err != nil {
-		return nil // a file system that does not tell: its own errors will
-	}
-	if u.AvailBytes < reserve {
-		return fmt.Errorf("online store %s: the disk is full: %d MiB are free and commits stop below %d MiB; free space on it", s.dir, u.AvailBytes>>20, reserve>>20)
-	}
-	return nil
 }
 
 // State returns where a shard stands.
@@ -348,7 +341,9 @@ func (s *Store) enter(ctx context.Context) error {
 }
 
 // Close writes what is in memory to the directory and gives it free. It waits
-// for calls under way.
+// for calls under way, but not for a full disk: then the directory stays locked
+// until the process ends, and what could not be written is read again from the
+// topics.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -356,13 +351,20 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.closed = true
-	if s.broken != nil {
-		return s.broken // Pebble's lock is held for ever; closing would wait for it
+	done := make(chan error, 1)
+	go func() {
+		s.turn <- struct{}{} // a commit whose caller has left
+		done <- s.db.Close()
+	}()
+	select {
+	case err := <-done:
+		if err != nil {
+			return fmt.Errorf("online store %s: close: %w", s.dir, explain(err))
+		}
+		return nil
+	case <-s.disk.full():
+		return s.disk.error()
 	}
-	if err := s.db.Close(); err != nil {
-		return fmt.Errorf("online store %s: close: %w", s.dir, explain(err))
-	}
-	return nil
 }
 
 const (

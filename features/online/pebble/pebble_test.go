@@ -154,23 +154,21 @@ func stampedCommit(shard online.Shard, expect online.Token, number int64) *onlin
 	return c
 }
 
-// fullDisk is a disk that has avail bytes left. Negative: it does not tell, and
-// with errorfs around it nothing can be written.
+// fullDisk is a disk that tells how many bytes are left. When it is full
+// nothing can be written, and it tells so from the first write that failed.
 type fullDisk struct {
 	vfs.FS
 	avail atomic.Int64
+	full  atomic.Bool
 }
 
 func (d *fullDisk) GetDiskUsage(string) (vfs.DiskUsage, error) {
-	n := d.avail.Load()
-	if n < 0 {
-		return vfs.DiskUsage{}, errors.ErrUnsupported
-	}
-	return vfs.DiskUsage{AvailBytes: uint64(n)}, nil
+	return vfs.DiskUsage{AvailBytes: uint64(d.avail.Load())}, nil
 }
 
 func (d *fullDisk) MaybeError(op errorfs.Op) error {
-	if d.avail.Load() < 0 && op.Kind.ReadOrWrite() == errorfs.OpIsWrite {
+	if d.full.Load() && op.Kind.ReadOrWrite() == errorfs.OpIsWrite {
+		d.avail.Store(0)
 		return &os.PathError{Op: "write", Path: op.Path, Err: syscall.ENOSPC}
 	}
 	return nil
@@ -200,41 +198,78 @@ func TestNearlyFullDisk(t *testing.T) {
 	}
 }
 
-// TestFullDisk has writes fail with no warning, as with a quota: commits become
-// errors that say why, also those that wait for their turn, and reads go on.
+// TestFullDisk fills the disk while shards commit: commits become errors that
+// say why, reads go on, and when there is space again the store goes on.
 func TestFullDisk(t *testing.T) {
 	disk := &fullDisk{FS: vfs.NewMem()}
+	disk.avail.Store(reserve)
 	s, err := open("store", errorfs.Wrap(disk, disk))
 	if err != nil {
 		t.Fatal(err)
 	}
-	first := stampedCommit(online.Shard{Space: "s"}, online.Token{}, 1)
-	if err := s.Commit(t.Context(), first); err != nil {
-		t.Fatal(err)
-	}
-	disk.avail.Store(-1)
+	const shards = 4
+	last := make([]*online.Commit, shards) // the commit that failed
+	disk.full.Store(true)
 	var wg sync.WaitGroup
-	for index := range 4 {
+	for index := range shards {
 		wg.Go(func() {
-			shard, token := online.Shard{Space: "t", Index: index}, online.Token{}
-			for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
-				c := stampedCommit(shard, token, 1)
+			shard := online.Shard{Space: "s", Index: index}
+			c := stampedCommit(shard, online.Token{}, 1)
+			for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); c = stampedCommit(shard, c.Next, c.Progress.Next+1) {
 				if err := s.Commit(t.Context(), c); err != nil {
-					if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "the disk is full; free space on it") {
+					if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "the disk is full") {
 						t.Errorf("shard %d: %v", index, err)
 					}
+					last[index] = c
 					return
 				}
-				token = c.Next
 			}
 			t.Errorf("shard %d: commits to a full disk went on for 20s", index)
 		})
 	}
 	wg.Wait()
-	if state, err := s.State(t.Context(), first.Shard); err != nil || state.Token != first.Next {
-		t.Errorf("State on a full disk: %v, %v", state, err)
+	if t.Failed() {
+		t.FailNow()
 	}
+	for _, c := range last {
+		if state, err := s.State(t.Context(), c.Shard); err != nil || state.Token != c.Expect && state.Token != c.Next {
+			t.Errorf("on a full disk: state %v, %v", state, err)
+		}
+		if err := s.Commit(t.Context(), c); err == nil {
+			t.Error("a commit to a full disk gave no error")
+		}
+	}
+	disk.full.Store(false)
+	disk.avail.Store(reserve)
+	for _, c := range last {
+		var conflict *online.Conflict
+		err := s.Commit(t.Context(), c)
+		for deadline := time.Now().Add(20 * time.Second); errors.Is(err, syscall.ENOSPC) && time.Now().Before(deadline); err = s.Commit(t.Context(), c) {
+		}
+		if err != nil && !(errors.As(err, &conflict) && conflict.Found == c.Next) {
+			t.Errorf("%v with space again: %v", c.Shard, err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestCloseOnFullDisk does not wait for space.
+func TestCloseOnFullDisk(t *testing.T) {
+	disk := &fullDisk{FS: vfs.NewMem()}
+	disk.avail.Store(reserve)
+	s, err := open("store", errorfs.Wrap(disk, disk))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Commit(t.Context(), stampedCommit(online.Shard{Space: "s"}, online.Token{}, 1)); err != nil {
+		t.Fatal(err)
+	}
+	disk.full.Store(true)
 	if err := s.Close(); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("Close on a full disk: %v", err)
 	}
+	disk.full.Store(false)
+	disk.avail.Store(reserve)
 }
