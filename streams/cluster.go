@@ -7,12 +7,10 @@
 package streams
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"net"
 	"regexp"
 	"slices"
@@ -21,10 +19,8 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/protocol"
 	"github.com/segmentio/kafka-go/protocol/createtopics"
 	"github.com/segmentio/kafka-go/protocol/describeconfigs"
-	"github.com/segmentio/kafka-go/protocol/listoffsets"
 	"github.com/segmentio/kafka-go/protocol/metadata"
 )
 
@@ -38,19 +34,6 @@ const (
 	// newTopicWait is for how long a topic that the cluster does not know may
 	// still be about to appear on all brokers.
 	newTopicWait = 10 * time.Second
-)
-
-// Versions of the messages that are exchanged: all are known to Kafka 2.4, and
-// none was removed by Kafka 4. They are fixed rather than negotiated, so that
-// what is tested is what runs.
-const (
-	produceVersion         = 7
-	fetchVersion           = 10
-	listOffsetsVersion     = 5
-	metadataVersion        = 8
-	createTopicsVersion    = 4
-	initProducerIDVersion  = 1
-	describeConfigsVersion = 1
 )
 
 // ErrNoTopic says that the cluster has no such topic, or that the user may not
@@ -71,8 +54,8 @@ type Cluster struct {
 }
 
 // Connect returns the cluster that the brokers at the addresses (host:port)
-// belong to. It does not wait for them: the first call that needs a broker
-// does.
+// belong to. It does not reach out to them yet: the first call does, and fails
+// if no broker answers.
 func Connect(addresses []string) (*Cluster, error) {
 	if len(addresses) == 0 {
 		return nil, errors.New("streams: connect: no broker address is given; name at least one as host:port")
@@ -110,6 +93,10 @@ func (c *Cluster) ID(ctx context.Context) (string, error) {
 	return m.ClusterID, nil
 }
 
+// ErrPartitions is wrapped by Ensure's error when a topic has another number of
+// partitions.
+var ErrPartitions = errors.New("another number of partitions")
+
 // Partitions returns a topic's number of partitions. The error wraps
 // ErrNoTopic where there is no such topic.
 func (c *Cluster) Partitions(ctx context.Context, topic string) (int, error) {
@@ -140,7 +127,7 @@ func (c *Cluster) Ensure(ctx context.Context, topic string, partitions int, conf
 		return err
 	}
 	if n != partitions {
-		return fmt.Errorf("streams: topic %s has %d partitions, not %d; set partitions: %d, or use another topic", topic, n, partitions, n)
+		return fmt.Errorf("streams: topic %s has %d partitions, not %d; set partitions: %d, or use another topic: %w", topic, n, partitions, n, ErrPartitions)
 	}
 	return nil
 }
@@ -285,153 +272,5 @@ func topicError(m *metadata.Response) error {
 		return ErrNoTopic
 	default:
 		return e
-	}
-}
-
-// dialLeader connects to the broker that leads a partition.
-func (c *Cluster) dialLeader(ctx context.Context, topic string, partition int) (*conn, error) {
-	m, err := c.metadata(ctx, topic)
-	if err == nil {
-		err = topicError(m)
-	}
-	if err != nil {
-		return nil, err
-	}
-	ps := m.Topics[0].Partitions
-	i := slices.IndexFunc(ps, func(p metadata.ResponsePartition) bool { return int(p.PartitionIndex) == partition })
-	if i < 0 {
-		return nil, fmt.Errorf("partition %d of %d: %w", partition, len(ps), ErrNoTopic)
-	}
-	return c.dialNode(ctx, m, ps[i].LeaderID)
-}
-
-func (c *Cluster) dialNode(ctx context.Context, m *metadata.Response, id int32) (*conn, error) {
-	for _, b := range m.Brokers {
-		if b.NodeID == id {
-			return c.dial(ctx, net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port))))
-		}
-	}
-	return nil, kafka.LeaderNotAvailable
-}
-
-// dialAny connects to the first of the given brokers that answers, beginning
-// anywhere so that many processes do not all burden the same.
-func (c *Cluster) dialAny(ctx context.Context) (*conn, error) {
-	var errs []error
-	for i, n := 0, rand.IntN(len(c.addresses)); i < len(c.addresses); i++ {
-		k, err := c.dial(ctx, c.addresses[(i+n)%len(c.addresses)])
-		if err == nil {
-			return k, nil
-		}
-		errs = append(errs, err)
-	}
-	return nil, errors.Join(errs...)
-}
-
-func (c *Cluster) dial(ctx context.Context, address string) (*conn, error) {
-	nc, err := c.dialer.DialContext(ctx, "tcp", address)
-	if err != nil {
-		return nil, err
-	}
-	k := &conn{Conn: nc, cluster: c, in: bufio.NewReader(nc)}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.conns == nil {
-		nc.Close()
-		return nil, errClosed
-	}
-	c.conns[k] = struct{}{}
-	return k, nil
-}
-
-// A conn is a connection to one broker that carries one request at a time.
-type conn struct {
-	net.Conn
-	cluster *Cluster
-	in      *bufio.Reader
-	id      int32 // of the last request
-}
-
-func (k *conn) Read(b []byte) (int, error) { return k.in.Read(b) }
-
-func (k *conn) Close() error {
-	k.cluster.mu.Lock()
-	delete(k.cluster.conns, k)
-	k.cluster.mu.Unlock()
-	return k.Conn.Close()
-}
-
-// exchange runs do, which sends a request and reads its answer, within a time
-// limit and until ctx ends. After an error the connection is of no use.
-func (k *conn) exchange(ctx context.Context, limit time.Duration, do func() error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if err := k.SetDeadline(time.Now().Add(limit)); err != nil {
-		return err
-	}
-	stop := context.AfterFunc(ctx, func() { k.SetDeadline(time.Unix(1, 0)) })
-	err := do()
-	if !stop() && err != nil {
-		return ctx.Err()
-	}
-	return err
-}
-
-func (k *conn) ask(ctx context.Context, version int16, req protocol.Message) (res protocol.Message, err error) {
-	err = k.exchange(ctx, askTimeout, func() error {
-		k.id++
-		res, err = protocol.RoundTrip(k, version, k.id, clientID, req)
-		return err
-	})
-	return res, err
-}
-
-// offset asks for kafka.FirstOffset or kafka.LastOffset of a partition.
-func (k *conn) offset(ctx context.Context, topic string, partition int, which int64) (int64, error) {
-	r, err := k.ask(ctx, listOffsetsVersion, &listoffsets.Request{
-		ReplicaID:      -1,
-		IsolationLevel: int8(kafka.ReadCommitted),
-		Topics: []listoffsets.RequestTopic{{Topic: topic, Partitions: []listoffsets.RequestPartition{
-			{Partition: int32(partition), CurrentLeaderEpoch: -1, Timestamp: which},
-		}}},
-	})
-	if err != nil {
-		return 0, err
-	}
-	t := r.(*listoffsets.Response).Topics
-	if len(t) != 1 || len(t[0].Partitions) != 1 {
-		return 0, errors.New("the broker answered about another partition")
-	}
-	if code := t[0].Partitions[0].ErrorCode; code != 0 {
-		return 0, kafka.Error(code)
-	}
-	return t[0].Partitions[0].Offset, nil
-}
-
-// retriable says whether an exchange that failed may succeed later: all
-// failures of the network, and what brokers answer while leaders change.
-func retriable(err error) bool {
-	var e kafka.Error
-	switch {
-	case errors.Is(err, errClosed), errors.Is(err, ErrNoTopic):
-		return false
-	case errors.As(err, &e):
-		return e.Temporary() || e == kafka.Unknown || e == kafka.BrokerNotAvailable || e == kafka.ReplicaNotAvailable
-	}
-	return true
-}
-
-// pause waits before the next try: from 50 ms doubled up to 2 s, of which the
-// upper half is random so that clients do not all come back at once.
-func pause(ctx context.Context, try int) error {
-	d := min(minPause<<min(try, 10), maxPause)
-	t := time.NewTimer(d/2 + rand.N(d/2))
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }

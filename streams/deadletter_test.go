@@ -45,7 +45,7 @@ func TestDeadLetters(t *testing.T) {
 	}
 	send(DeadLetter{Stage: "rekey", Topic: "prices", Offset: 9, Reason: "not_json"}) // no key, no value
 	big := letter("daily", 2, 1)
-	big.Value = bytes.Repeat([]byte{1, 2, 3}, 11<<20/3) // more than a topic's usual limit
+	big.Value = bytes.Repeat([]byte{1, 2, 3}, 1<<20) // more than a topic's usual limit
 	send(big)
 	write(t, p, topic, Record{Value: []byte("hello"), Partition: 1})
 
