@@ -59,6 +59,9 @@ func newError(file string, faults []Fault) error {
 	if len(faults) == 0 {
 		return nil
 	}
+	for i := range faults { // one line each, even where an expression of several lines is quoted
+		faults[i].Problem = strings.NewReplacer("\n", `\n`, "\r", `\r`).Replace(faults[i].Problem)
+	}
 	slices.SortStableFunc(faults, func(a, b Fault) int { return a.Line - b.Line })
 	e := &Error{File: file, Faults: faults}
 	if len(faults) > maxFaults {

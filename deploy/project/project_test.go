@@ -45,6 +45,10 @@ func TestBadFiles(t *testing.T) {
 			if got != string(want) {
 				t.Errorf("got:\n%s\nwant:\n%s", got, want)
 			}
+			windows := "\ufeff" + strings.ReplaceAll(string(data), "\n", "\r\n")
+			if _, err := Parse(filepath.Base(file), []byte(windows)); err == nil || err.Error()+"\n" != string(want) {
+				t.Errorf("with a byte order mark and \\r\\n, got:\n%v\nwant:\n%s", err, want)
+			}
 		})
 	}
 }

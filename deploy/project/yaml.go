@@ -99,7 +99,9 @@ func parseYAML(data []byte) (*node, []Fault) {
 	if faults := checkText(data); len(faults) > 0 {
 		return nil, faults
 	}
-	tokens := lexer.Tokenize(string(bytes.TrimPrefix(data, []byte("\ufeff"))))
+	// The lexer counts a line that ends in \r\n within quotes as two.
+	data = bytes.ReplaceAll(bytes.TrimPrefix(data, []byte("\ufeff")), []byte("\r\n"), []byte("\n"))
+	tokens := lexer.Tokenize(string(data))
 	if faults := checkTokens(tokens); len(faults) > 0 {
 		return nil, faults
 	}
@@ -205,7 +207,7 @@ func checkText(data []byte) []Fault {
 	line, blank := 0, 0
 	for text := range bytes.Lines(data) {
 		line++
-		text = bytes.TrimSuffix(bytes.TrimSuffix(text, []byte("\n")), []byte("\r"))
+		text = bytes.TrimSuffix(bytes.TrimSuffix(text, []byte("\r\n")), []byte("\n"))
 		if !utf8.Valid(text) {
 			return []Fault{{Line: line, Problem: "not UTF-8; save the file as UTF-8"}}
 		}
