@@ -38,6 +38,8 @@ var policy = map[string][]string{
 	"streams/codec":  {"features", "features/expr", "github.com/go-json-experiment/json"},
 	"streams/lake":   {"features", "features/expr", "streams", "streams/codec", "github.com/apache/arrow/go/v15"},
 
+	"streams/pipeline": {"features", "features/online", "streams", "streams/codec"},
+
 	"deploy/project": {"features", "features/expr", "github.com/goccy/go-yaml"},
 }
 

@@ -110,7 +110,13 @@ func (c *compiler) sourceFields(s Source, path func(...string) []string) {
 		c.fault(path("fields"), "%d fields; at most %d", len(s.Fields), maxFields)
 	}
 	for i, f := range s.Fields {
+		if f.Name == "" && s.EventTime == "" {
+			continue // the missing event time, already reported
+		}
 		c.name(path("fields", f.Name), f.Name)
+		if f.Kind == expr.Missing || f.Kind > expr.Time || f.Unit > EpochMicros {
+			c.fault(path("fields", f.Name), "has no type; use string, int, float, bool or a time")
+		}
 		if f.Name == "request" {
 			c.fault(path("fields", f.Name), "request is what on_demand calls the caller's values; use another name")
 		}
@@ -121,6 +127,8 @@ func (c *compiler) sourceFields(s Source, path func(...string) []string) {
 	}
 	if i := c.field(s.EventTime); i >= 0 && p.fields[i].Kind != expr.Time {
 		c.fault(path("event_time"), "%s is a %v; use a time, time_s, time_ms or time_us", s.EventTime, p.fields[i].Kind)
+	} else if i >= 0 && p.fields[i].Optional {
+		c.fault(path("event_time"), "%s may be absent; the event time must not have the ?", s.EventTime)
 	}
 	c.keyFields(path("keyed_by"), s.KeyedBy)
 	if s.ID != "" {
@@ -138,7 +146,7 @@ func (c *compiler) keyFields(path []string, names []string) []int {
 		at[i] = c.field(name)
 		switch {
 		case at[i] < 0:
-			c.fault(path, "%q is not a field of the source%s", name, c.closest(name))
+			c.fault(path, "%q is not a field of the source%s", name, c.known())
 		case slices.Contains(names[:i], name):
 			c.fault(path, "%q is listed twice", name)
 		case c.plan.fields[at[i]].Kind != expr.String && c.plan.fields[at[i]].Kind != expr.Int:
@@ -152,8 +160,8 @@ func (c *compiler) field(name string) int {
 	return slices.IndexFunc(c.plan.fields, func(f Field) bool { return f.Name == name })
 }
 
-// closest returns a hint with the known names.
-func (c *compiler) closest(string) string {
+// known lists the names that there are.
+func (c *compiler) known() string {
 	names := make([]string, 0, len(c.vars))
 	for _, v := range c.vars {
 		names = append(names, v.Name)
@@ -250,6 +258,7 @@ func (c *compiler) features(v View, path func(...string) []string) []expr.Variab
 		kind, problem := c.aggregate(f)
 		if problem != "" {
 			c.fault(at, "%s", problem)
+			kind = expr.Float // so that what uses it is not at fault as well
 		}
 		outs = append(outs, expr.Variable{Name: f.Name, Kind: kind})
 	}
@@ -271,7 +280,7 @@ func (c *compiler) aggregate(f Feature) (Kind, string) {
 	}
 	in := slices.IndexFunc(c.vars, func(x expr.Variable) bool { return x.Name == f.Of })
 	if in < 0 {
-		return expr.Missing, fmt.Sprintf("%q is neither a field nor a derivation%s", f.Of, c.closest(f.Of))
+		return expr.Missing, fmt.Sprintf("%q is neither a field nor a derivation%s", f.Of, c.known())
 	}
 	if k := c.vars[in].Kind; !agg.inputs(k) {
 		return expr.Missing, fmt.Sprintf("%s of %s: it is a %v, which has no %s", f.Agg, f.Of, k, f.Agg)
