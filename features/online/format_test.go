@@ -3,6 +3,7 @@ package online
 import (
 	"bytes"
 	"encoding/hex"
+	"github.com/millrace/millrace/features"
 	"math"
 	"reflect"
 	"strings"
@@ -14,7 +15,7 @@ func fullState() State {
 		Token: Token{0: 0xaa, 15: 0xbb},
 		Progress: Progress{
 			Cluster: "cl", Topic: "trades", Next: 0x0102030405060708, Checksum: 0xdeadbeef, Newest: math.MinInt64, Origins: []int64{-1, 5},
-			Counts: Counts{Applied: 1, Dropped: 2, Duplicates: 3, Dead: 4, Truncated: 5, Nonfinite: 6},
+			Counts: features.Counts{Applied: 1, Dropped: 2, Duplicates: 3, Dead: 4, Truncated: 5, Nonfinite: 6},
 		},
 	}
 }

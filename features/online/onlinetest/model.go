@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"testing"
 
+	"github.com/millrace/millrace/features"
 	"github.com/millrace/millrace/features/online"
 )
 
@@ -145,7 +146,7 @@ func (m *model) anyPart() []byte {
 func (m *model) anyCommit(shard online.Shard, expect online.Token) *online.Commit {
 	c := &online.Commit{Shard: shard, Expect: expect, Next: online.NewToken(), Progress: online.Progress{
 		Cluster: "c", Topic: shard.Space, Next: m.random.Int64(), Checksum: m.random.Uint32(), Newest: -m.random.Int64(),
-		Counts: online.Counts{Applied: m.random.Int64()},
+		Counts: features.Counts{Applied: m.random.Int64()},
 	}}
 	for range m.random.IntN(3) {
 		c.Progress.Origins = append(c.Progress.Origins, m.random.Int64()-1)

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/millrace/millrace/features"
 	"github.com/millrace/millrace/features/online"
 )
 
@@ -105,7 +106,7 @@ func testProgress(t *testing.T, p Place) {
 		{},
 		{Newest: math.MinInt64, Next: math.MaxInt64, Checksum: math.MaxUint32},
 		{Cluster: "MkU3OEVBNTcwNTJENDM2Qk", Topic: "trades", Next: 1, Checksum: 2, Newest: 3, Origins: []int64{-1, 0, math.MaxInt64},
-			Counts: online.Counts{Applied: 4, Dropped: 5, Duplicates: 6, Dead: 7, Truncated: 8, Nonfinite: 9}},
+			Counts: features.Counts{Applied: 4, Dropped: 5, Duplicates: 6, Dead: 7, Truncated: 8, Nonfinite: 9}},
 		{Cluster: strings.Repeat("c", online.MaxName), Topic: strings.Repeat("t", online.MaxName), Origins: make([]int64, online.MaxOrigins)},
 	} {
 		c := &online.Commit{Shard: shard, Expect: token, Next: online.NewToken(), Progress: progress}
