@@ -28,8 +28,8 @@ var policy = map[string][]string{
 	"features":                   {"features/expr"},
 	"features/expr":              {"cel.dev/cel-go"},
 	"features/featurestest":      {"features", "features/expr"},
-	"features/online":            {},
-	"features/online/onlinetest": {"features/online"},
+	"features/online":            {"features"},
+	"features/online/onlinetest": {"features", "features/online"},
 	"features/online/pebble":     {"features/online", "github.com/cockroachdb/pebble/v2"},
 	"features/online/redis":      {"features/online", "github.com/redis/go-redis/v9"},
 
@@ -38,7 +38,7 @@ var policy = map[string][]string{
 	"streams/codec":  {"features", "features/expr", "github.com/go-json-experiment/json"},
 	"streams/lake":   {"features", "features/expr", "streams", "streams/codec", "github.com/apache/arrow/go/v15"},
 
-	"streams/pipeline": {"features", "features/online", "streams", "streams/codec"},
+	"streams/pipeline": {"features", "features/expr", "features/online", "streams", "streams/codec"},
 
 	"deploy/project": {"features", "features/expr", "github.com/goccy/go-yaml"},
 }

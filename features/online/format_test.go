@@ -3,11 +3,12 @@ package online
 import (
 	"bytes"
 	"encoding/hex"
-	"github.com/millrace/millrace/features"
 	"math"
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/millrace/millrace/features"
 )
 
 func fullState() State {

@@ -18,7 +18,7 @@ func (p *processor) commit(ctx context.Context) error {
 	}
 	c := online.Commit{Shard: p.shard, Expect: p.state.Token, Next: online.NewToken(), Progress: p.state.Progress}
 	c.Progress.Origins = slices.Clone(c.Progress.Origins)
-	c.Progress.Newest, c.Progress.Counts = p.core.Newest, online.Counts(p.core.Counts)
+	c.Progress.Newest, c.Progress.Counts = p.core.Newest, p.core.Counts
 	p.encode = p.encode[:0]
 	for _, n := range p.dirty {
 		c.Writes = append(c.Writes, p.write(n))

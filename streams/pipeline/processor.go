@@ -167,7 +167,7 @@ func (p *processor) restore(ctx context.Context) error {
 		state.Progress.Origins = slices.Repeat([]int64{-1}, p.plan.Source.Partitions)
 	}
 	p.state = state
-	p.core = p.plan.NewShard(state.Progress.Newest, features.Counts(state.Progress.Counts))
+	p.core = p.plan.NewShard(state.Progress.Newest, state.Progress.Counts)
 	p.cache = rowCache{}
 	p.dirty, p.dead, p.done = p.dirty[:0], nil, 0
 	return nil
