@@ -152,7 +152,9 @@ func (p *Plan) DecodeRow(head, base []byte) (*Row, error) {
 			return nil, err
 		}
 	}
-	p.setDue(r)
+	for i := range p.levels {
+		p.setDue(r, &p.levels[i])
+	}
 	return r, nil
 }
 

@@ -24,7 +24,9 @@ func (c *compiler) layout() {
 		p.ids = len(p.levels)
 		p.levels = append(p.levels, level{kind: ids, span: p.Source.Dedup.Microseconds(), width: entryKey, max: maxValuesLimit})
 	}
+	p.headSize = len(p.levels) // when each level's oldest tile dies
 	for i := range p.levels {
+		p.levels[i].index = i
 		p.place(&p.levels[i])
 	}
 	p.horizon = p.lateHorizon()

@@ -53,6 +53,7 @@ type Output struct {
 // A level is one set of tiles of a row: all sliding windows of one hop share
 // one, as do tumbling windows of one length and offset.
 type level struct {
+	index  int // in Plan.levels
 	kind   levelKind
 	hop    int64 // length of a tile, microseconds
 	offset int64

@@ -15,12 +15,11 @@ import (
 // goroutine.
 type Row struct {
 	newest  int64    // event time of the newest event that left a trace; NoTime: none
-	head    []uint64 // the open tile of every level, at level.head; word 0 is its start, or noTile
+	head    []uint64 // by level when its oldest tile dies; then its open tile, at level.head; word 0 of that is its start, or noTile
 	lists   []list   // closed tiles, oldest first; values and ids have a second list of recent entries
 	strings []string // what string words point to
 	unused  []int    // strings that no word points to
 	seen    map[[2]uint64]int64
-	due     int64 // the newest time of the shard at which something in the row dies
 
 	baseDirty bool
 }
@@ -66,8 +65,9 @@ func (l *list) insert(at int, w []uint64) {
 
 // NewRow returns the row of an entity that no event has been about.
 func (p *Plan) NewRow() *Row {
-	r := &Row{newest: NoTime, due: math.MaxInt64, head: make([]uint64, p.headSize), lists: make([]list, p.lists)}
+	r := &Row{newest: NoTime, head: make([]uint64, p.headSize), lists: make([]list, p.lists)}
 	for i := range p.levels {
+		r.head[i] = math.MaxInt64
 		if p.levels[i].hasTile() {
 			r.head[p.levels[i].head] = noTile
 		}
@@ -94,12 +94,12 @@ func (r *Row) Clean() { r.baseDirty = false }
 // fold adds an event to every level of r, when the newest time of the shard is
 // newest and its horizons are in cuts. It reports how many entries left early.
 func (p *Plan) fold(r *Row, vals []Value, e *Event, newest int64, cuts []levelCut) (truncated int64) {
-	if newest >= r.due {
-		p.prune(r, cuts)
-	}
 	traced := false
 	for i := range p.levels {
 		l := &p.levels[i]
+		if newest >= int64(r.head[i]) {
+			p.prune(r, l, cuts[i].horizon)
+		}
 		switch l.kind {
 		case values:
 			if e.Time > cuts[i].horizon {
@@ -167,7 +167,7 @@ func (p *Plan) openTile(r *Row, l *level, tile []uint64, start int64) {
 	}
 	clear(tile)
 	tile[0] = uint64(start)
-	r.due = min(r.due, l.deadline(start))
+	r.dueBy(l, start)
 }
 
 // closedTile finds or inserts the closed tile that starts at start.
@@ -178,7 +178,7 @@ func (p *Plan) closedTile(r *Row, l *level, start int64) []uint64 {
 	if !found {
 		closed.insert(at, make([]uint64, l.width))
 		closed.words()[at] = uint64(start)
-		r.due = min(r.due, l.deadline(start))
+		r.dueBy(l, start)
 	}
 	return closed.words()[at : at+l.width]
 }
@@ -257,45 +257,43 @@ func (r *Row) release(i uint64) {
 	r.unused = append(r.unused, int(i))
 }
 
-// prune drops from r what the horizons have passed, and notes when the next of
-// it will be due.
-func (p *Plan) prune(r *Row, cuts []levelCut) {
-	for i := range p.levels {
-		l, horizon := &p.levels[i], cuts[i].horizon
-		if !l.hasTile() {
-			horizon++ // an entry at the horizon itself is dead
-		}
-		closed := &r.lists[l.list]
-		for len(closed.words()) > 0 && int64(closed.words()[0]) < horizon {
-			p.dropFront(r, l, closed)
-			r.baseDirty = true
-		}
-		if !l.hasTile() {
-			recent := &r.lists[l.list+1]
-			for len(recent.words()) > 0 && int64(recent.words()[0]) < horizon {
-				p.dropFront(r, l, recent)
-			}
-		} else if tile := r.head[l.head : l.head+l.width]; tile[0] != noTile && int64(tile[0]) < horizon {
-			p.releaseTile(r, l, tile)
-			clear(tile)
-			tile[0] = noTile
-		}
-	}
-	p.setDue(r)
+// dueBy notes that the level now has a tile or entry of that start.
+func (r *Row) dueBy(l *level, start int64) {
+	r.head[l.index] = uint64(min(int64(r.head[l.index]), l.deadline(start)))
 }
 
-// setDue finds the first deadline of what is in r.
-func (p *Plan) setDue(r *Row) {
-	r.due = math.MaxInt64
-	for i := range p.levels {
-		l := &p.levels[i]
-		if closed := r.lists[l.list].words(); len(closed) > 0 {
-			r.due = min(r.due, l.deadline(int64(closed[0])))
-		} else if l.hasTile() && r.head[l.head] != noTile {
-			r.due = min(r.due, l.deadline(int64(r.head[l.head])))
-		} else if !l.hasTile() && len(r.lists[l.list+1].words()) > 0 {
-			r.due = min(r.due, l.deadline(int64(r.lists[l.list+1].words()[0])))
+// prune drops from a level what its horizon has passed.
+func (p *Plan) prune(r *Row, l *level, horizon int64) {
+	if !l.hasTile() {
+		horizon++ // an entry at the horizon itself is dead
+	}
+	closed := &r.lists[l.list]
+	for len(closed.words()) > 0 && int64(closed.words()[0]) < horizon {
+		p.dropFront(r, l, closed)
+		r.baseDirty = true
+	}
+	if !l.hasTile() {
+		recent := &r.lists[l.list+1]
+		for len(recent.words()) > 0 && int64(recent.words()[0]) < horizon {
+			p.dropFront(r, l, recent)
 		}
+	} else if tile := r.head[l.head : l.head+l.width]; tile[0] != noTile && int64(tile[0]) < horizon {
+		p.releaseTile(r, l, tile)
+		clear(tile)
+		tile[0] = noTile
+	}
+	p.setDue(r, l)
+}
+
+// setDue finds when the oldest tile or entry of a level dies.
+func (p *Plan) setDue(r *Row, l *level) {
+	r.head[l.index] = math.MaxInt64
+	if closed := r.lists[l.list].words(); len(closed) > 0 {
+		r.dueBy(l, int64(closed[0]))
+	} else if l.hasTile() && r.head[l.head] != noTile {
+		r.dueBy(l, int64(r.head[l.head]))
+	} else if !l.hasTile() && len(r.lists[l.list+1].words()) > 0 {
+		r.dueBy(l, int64(r.lists[l.list+1].words()[0]))
 	}
 }
 
@@ -383,7 +381,7 @@ func (p *Plan) seenIDs(r *Row) map[[2]uint64]int64 {
 // insert puts an entry in its place by (time, order), and drops the oldest
 // where there are too many.
 func (p *Plan) insert(r *Row, l *level, entry []uint64) (dropped int64) {
-	r.due = min(r.due, l.deadline(int64(entry[0])))
+	r.dueBy(l, int64(entry[0]))
 	closed, recent := &r.lists[l.list], &r.lists[l.list+1]
 	if w := closed.words(); len(w) > 0 && compareEntries(entry, w[len(w)-l.width:]) < 0 {
 		closed.insert(entryPlace(w, l.width, entry), entry)

@@ -27,6 +27,7 @@ type Shard struct {
 	plan *Plan
 	cuts []levelCut
 	vals []Value // of the event last admitted: its fields, then derivations
+	buf  []Value // of vals, where there are derivations
 }
 
 // A levelCut caches level.cut.
@@ -53,7 +54,7 @@ func (p *Plan) NewShard(newest int64, counts Counts) *Shard {
 	for i := range s.cuts {
 		s.cuts[i] = levelCut{NoTime, NoTime}
 	}
-	s.vals = make([]Value, len(p.fields)+len(p.derived))
+	s.buf = make([]Value, len(p.fields)+len(p.derived))
 	if newest != NoTime {
 		s.advance(newest)
 	}
@@ -80,22 +81,31 @@ func (s *Shard) Admit(e *Event) (bool, *Rejection) {
 	if e.Time > s.Newest {
 		s.advance(e.Time)
 	}
-	copy(s.vals, e.Values)
+	s.vals = e.Values
 	if p.where != nil {
-		v, nonfinite := p.where.Eval(s.vals[:len(p.fields)])
+		v, nonfinite := p.where.Eval(e.Values)
 		s.countNonfinite(nonfinite)
 		if v.Kind != expr.Bool || !v.Bool() {
 			s.Counts.Dropped++
 			return false, nil
 		}
 	}
+	if len(p.derived) > 0 {
+		s.derive(e)
+	}
+	return true, nil
+}
+
+func (s *Shard) derive(e *Event) {
+	p := s.plan
+	s.vals = s.buf
+	copy(s.vals, e.Values)
 	for i, d := range p.derived {
 		n := len(p.fields) + i
 		v, nonfinite := d.Eval(s.vals[:n])
 		s.countNonfinite(nonfinite)
 		s.vals[n] = v
 	}
-	return true, nil
 }
 
 // Fold adds the event last admitted to its entity's row. It reports false for

@@ -134,11 +134,10 @@ func (p *proxy) pass(to io.Writer, from io.Reader, left *int64) {
 	for {
 		n, err := from.Read(b)
 		p.mu.Lock()
-		if p.silent {
-			p.mu.Unlock()
-			continue
-		}
 		end := err != nil
+		if p.silent {
+			n = 0
+		}
 		if *left >= 0 && int64(n) >= *left {
 			n, end = int(*left), true
 		}
