@@ -41,6 +41,8 @@ var policy = map[string][]string{
 	"streams/pipeline": {"features", "features/expr", "features/online", "streams", "streams/codec"},
 
 	"deploy/project": {"features", "features/expr", "github.com/goccy/go-yaml"},
+
+	"loadtest/stocks": {"deploy/project", "features", "features/expr"},
 }
 
 // anyOfOurs lets a command wire whatever we have. Other modules it must name.
