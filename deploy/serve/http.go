@@ -1,0 +1,307 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/millrace/millrace/features/online"
+)
+
+const (
+	eventsPath = "/v1/events/"
+	retryAfter = "1" // seconds
+	storeWait  = 2 * time.Second
+)
+
+// A route is one endpoint. Handle writes the answer, or returns why not: a
+// *Problem, or the error of a request that has ended.
+type route struct {
+	name   string // in metrics
+	method string
+	handle func(*Server, http.ResponseWriter, *http.Request) error
+}
+
+// routes are the endpoints by their path. A map and not a http.ServeMux, whose
+// errors are not JSON.
+var routes = map[string]*route{
+	eventsPath:             {"/v1/events/{source}", http.MethodPost, (*Server).ingest},
+	"/get-online-features": {"/get-online-features", http.MethodPost, (*Server).features},
+	"/healthz":             {"/healthz", http.MethodGet, (*Server).healthz},
+	"/readyz":              {"/readyz", http.MethodGet, (*Server).readyz},
+	"/metrics":             {"/metrics", http.MethodGet, (*Server).metrics},
+}
+
+func (s *Server) route(path string) *route {
+	if strings.HasPrefix(path, eventsPath) && len(path) > len(eventsPath) {
+		return routes[eventsPath]
+	}
+	if r := routes[path]; path != eventsPath && (path != "/metrics" || s.cfg.Metrics != nil) {
+		return r
+	}
+	return nil
+}
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	s.gate.RLock()
+	defer s.gate.RUnlock()
+	start := time.Now()
+	w := &answer{ResponseWriter: rw}
+	name := "other"
+	defer func() {
+		if why := recover(); why != nil {
+			s.panicked(w, r, why)
+		}
+		if s.cfg.Metrics != nil {
+			s.cfg.Metrics.Request(r.Method, name, w.status, time.Since(start))
+		}
+	}()
+	to := s.route(r.URL.Path)
+	if to != nil {
+		name = to.name
+	}
+	if err := s.dispatch(w, r, to); err != nil {
+		s.fail(w, r, err)
+	}
+}
+
+func (s *Server) dispatch(w *answer, r *http.Request, to *route) error {
+	switch {
+	case s.closed:
+		return errStopping
+	case to == nil:
+		var paths []string
+		for _, r := range routes {
+			paths = append(paths, r.method+" "+r.name)
+		}
+		slices.Sort(paths)
+		return problem(http.StatusNotFound, "there is no %s; there are %s", short(r.URL.Path), few(paths))
+	case r.Method != to.method && (r.Method != http.MethodHead || to.method != http.MethodGet):
+		w.Header().Set("Allow", to.method)
+		return problem(http.StatusMethodNotAllowed, "%s takes %s, not %s", to.name, to.method, short(r.Method))
+	}
+	return to.handle(s, w, r)
+}
+
+var errStopping = unavailable(nil, "the server is stopping; ask another one, or again when it is back")
+
+// fail answers with an error.
+func (s *Server) fail(w *answer, r *http.Request, err error) {
+	var p *Problem
+	switch {
+	case errors.As(err, &p):
+	case r.Context().Err() != nil: // the caller has left, or is cut off
+		p = errStopping
+	default:
+		p = &Problem{Status: http.StatusInternalServerError, Err: "the request failed; the log of the server says more", Detail: err.Error()}
+	}
+	if p.Status >= 500 {
+		s.cfg.Log.Warn("a request failed", "path", r.URL.Path, "status", p.Status, "error", p.Error())
+	}
+	if p.Status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", retryAfter)
+	}
+	if p.Status == http.StatusRequestEntityTooLarge {
+		w.Header().Set("Connection", "close") // what is left of the body is not read
+	}
+	body := appendText([]byte(`{"error":`), p.Err)
+	if p.Detail != "" {
+		body = appendText(append(body, `,"detail":`...), p.Detail)
+	}
+	if len(p.extra) > 0 {
+		body = append(append(body, ','), p.extra...)
+	}
+	writeJSON(w, p.Status, append(body, '}'))
+}
+
+func (s *Server) panicked(w *answer, r *http.Request, why any) {
+	if why == http.ErrAbortHandler { //nolint:errorlint // it is a value of panic, never wrapped
+		panic(why)
+	}
+	s.cfg.Log.Error("a request made the server panic", "path", r.URL.Path, "panic", fmt.Sprint(why), "stack", string(debug.Stack()))
+	if w.status != 0 {
+		panic(http.ErrAbortHandler) // part of the answer is written: the caller must see that it is not whole
+	}
+	s.fail(w, r, problem(http.StatusInternalServerError, "the server has a fault; its log says where"))
+}
+
+// An answer notes the status that is written.
+type answer struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *answer) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *answer) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap lets http.ResponseController and http.MaxBytesReader see the writer.
+func (w *answer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// writeJSON writes an answer. A caller that has left is no error of ours.
+func writeJSON(w http.ResponseWriter, status int, body []byte) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	_, _ = w.Write(body)
+}
+
+// readBody reads a request's body into buf.
+func (s *Server) readBody(w http.ResponseWriter, r *http.Request, buf []byte) ([]byte, error) {
+	most := s.cfg.MaxBody
+	if r.ContentLength > most {
+		return buf, tooLarge(most)
+	}
+	buf = slices.Grow(buf[:0], int(max(r.ContentLength, 0))+512)
+	body := http.MaxBytesReader(w, r.Body, most)
+	for {
+		n, err := body.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		var large *http.MaxBytesError
+		switch {
+		case err == nil:
+		case errors.Is(err, io.EOF):
+			return buf, nil
+		case errors.As(err, &large):
+			return buf, tooLarge(most)
+		default:
+			return buf, &Problem{Status: http.StatusBadRequest, Err: "the body did not arrive whole", Detail: err.Error()}
+		}
+		if len(buf) == cap(buf) {
+			buf = slices.Grow(buf, len(buf))
+		}
+	}
+}
+
+func tooLarge(most int64) *Problem {
+	return problem(http.StatusRequestEntityTooLarge, "the body is larger than %d bytes; send it in parts, or raise http.max_body_bytes of the project", most)
+}
+
+// features answers POST /get-online-features.
+func (s *Server) features(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	if err := s.lookups.take(ctx); err != nil {
+		return err
+	}
+	mine := true
+	defer func() {
+		if mine {
+			s.lookups.leave()
+		}
+	}()
+	mem := s.work()
+	defer s.done(mem)
+	var err error
+	if mem.body, err = s.readBody(w, r, mem.body); err != nil {
+		return err
+	}
+	q, err := decodeQuery(mem.body)
+	if err != nil {
+		return err
+	}
+	v := &mem.vectors
+	if err := s.lookup.resolve(q, v); err != nil {
+		return err
+	}
+	if len(q.AtLeast) > 0 {
+		s.lookups.leave() // waiting is no work
+		mine = false
+		if err := s.await(ctx, q, v); err != nil {
+			return err
+		}
+		if err := s.lookups.take(ctx); err != nil {
+			return err
+		}
+		mine = true
+	}
+	if err := s.lookup.fill(ctx, q, v); err != nil {
+		return err
+	}
+	mem.out = appendVectors(mem.out[:0], q, v)
+	writeJSON(w, http.StatusOK, mem.out)
+	return nil
+}
+
+// await is Lookup.await until the server stops.
+func (s *Server) await(ctx context.Context, q *Query, v *Vectors) error {
+	if err := s.waits.take(ctx); err != nil {
+		return err
+	}
+	defer s.waits.leave()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	over := make(chan struct{})
+	watch := make(chan struct{})
+	go func() {
+		defer close(over)
+		select {
+		case <-s.stopping:
+			cancel(errStopping)
+		case <-watch:
+		}
+	}()
+	err := s.lookup.await(ctx, q, v)
+	close(watch)
+	<-over
+	return err
+}
+
+func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) error {
+	writeJSON(w, http.StatusOK, []byte(`{"status":"ok"}`))
+	return nil
+}
+
+// readyz answers 200, or 503 with what is wrong.
+func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
+	var problems []string
+	if s.cfg.Problems != nil {
+		problems = s.cfg.Problems()
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), storeWait)
+	defer cancel()
+	space := s.cfg.Project
+	if len(s.cfg.Plans) > 0 {
+		space = s.cfg.Plans[0].Space(s.cfg.Project)
+	}
+	if _, err := s.cfg.Store.State(ctx, online.Shard{Space: space}); err != nil {
+		problems = append(problems, fmt.Sprintf("the online store cannot be read: %v; see that it runs and can be reached", err))
+	}
+	if len(problems) == 0 {
+		writeJSON(w, http.StatusOK, []byte(`{"status":"ready"}`))
+		return nil
+	}
+	p := unavailable(nil, "not ready: %d problems", len(problems))
+	p.extra = append(p.extra, `"problems":[`...)
+	for i, line := range problems {
+		if i > 0 {
+			p.extra = append(p.extra, ',')
+		}
+		p.extra = appendText(p.extra, line)
+	}
+	p.extra = append(p.extra, ']')
+	return p
+}
+
+func (s *Server) metrics(w http.ResponseWriter, r *http.Request) error {
+	s.cfg.Metrics.ServeHTTP(w, r)
+	return nil
+}

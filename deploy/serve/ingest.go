@@ -1,0 +1,255 @@
+package serve
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"mime"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/millrace/millrace/features"
+	"github.com/millrace/millrace/streams"
+	"github.com/millrace/millrace/streams/codec"
+)
+
+const (
+	// produceTimeout is for how long events may take to be acknowledged by the
+	// log. A broker that is started again is back within it.
+	produceTimeout = 10 * time.Second
+
+	// maxBadLines is how many of the lines that are not events an answer tells
+	// about: enough to see what is wrong with all of them.
+	maxBadLines = 20
+
+	// maxEvent is the most bytes of an event and its key: with what Kafka adds to
+	// them it is below the default of a topic's max.message.bytes.
+	maxEvent = 1_000_000
+)
+
+// A source is one into which events are taken.
+type source struct {
+	features.Source
+	key      *features.SourceKey
+	fields   []features.Field
+	decoders sync.Pool // of *codec.Decoder, which read JSON whatever the topic holds
+}
+
+func newSource(src features.Source) (*source, error) {
+	if _, err := codec.New(src); err != nil {
+		return nil, err
+	}
+	key, err := features.NewSourceKey(src)
+	if err != nil {
+		return nil, err
+	}
+	asJSON := src
+	asJSON.Format = "json"
+	if _, err := codec.New(asJSON); err != nil {
+		return nil, err
+	}
+	in := &source{Source: src, key: key, fields: src.EventFields()}
+	in.decoders.New = func() any {
+		d, err := codec.New(asJSON)
+		if err != nil {
+			panic(err) // it was well above
+		}
+		return d
+	}
+	return in, nil
+}
+
+// ingest answers POST /v1/events/{source}. The body is one event, or one on
+// each line. It is written whole or, where any line is not an event of the
+// source, not at all: the sender fixes it and sends the same body again,
+// without having to know which part of it is in the log already. (Once the log
+// is at work part of a body may be written; then the answer says which.)
+func (s *Server) ingest(w http.ResponseWriter, r *http.Request) error {
+	name := r.URL.Path[len(eventsPath):]
+	src := s.sources[name]
+	if src == nil {
+		return problem(http.StatusNotFound, "there is no source %s; there are %s", short(name), few(slices.Sorted(maps.Keys(s.sources))))
+	}
+	if err := s.ingests.take(r.Context()); err != nil {
+		return err
+	}
+	defer s.ingests.leave()
+	mem := s.work()
+	defer s.done(mem)
+	var err error
+	if mem.body, err = s.readBody(w, r, mem.body); err != nil {
+		return err
+	}
+	b := batch{source: src}
+	if err := b.read(mem.body, isLines(r.Header.Get("Content-Type"))); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), produceTimeout)
+	defer cancel()
+	positions, err := s.cfg.Producer.Produce(ctx, src.Topic, b.records)
+	if err != nil {
+		return produceProblem(r.Context(), err, positions)
+	}
+	mem.out = append(appendPositions(append(mem.out[:0], '{'), positions), '}')
+	writeJSON(w, http.StatusOK, mem.out)
+	return nil
+}
+
+// isLines reports whether a content type says that each line is an event.
+func isLines(contentType string) bool {
+	t, _, _ := mime.ParseMediaType(contentType)
+	return t == "application/x-ndjson" || t == "application/ndjson" || t == "application/jsonl" || t == "application/x-jsonlines"
+}
+
+// produceProblem is what to answer when events could not be written.
+func produceProblem(ctx context.Context, err error, positions []streams.Position) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	written := 0
+	for _, at := range positions {
+		if at.Offset >= 0 {
+			written++
+		}
+	}
+	p := unavailable(err, "the log did not acknowledge the events within %v; send them again, and give the source an id and dedup if an event must never count twice", produceTimeout)
+	if written > 0 {
+		p.Err = fmt.Sprintf("the log acknowledged %d of %d events within %v; send again those whose offset is -1, and give the source an id and dedup if an event must never count twice", written, len(positions), produceTimeout)
+		p.extra = appendPositions(nil, positions)
+	}
+	return p
+}
+
+// A batch is the events of one body, on their way to the topic.
+type batch struct {
+	*source
+	decoder *codec.Decoder
+	event   features.Event
+	keys    []byte
+	records []streams.Record
+	bad     int
+	lines   []byte // of the answer: what is wrong with the first of the bad lines
+}
+
+// read makes the records of a body.
+func (b *batch) read(body []byte, lines bool) error {
+	b.decoder = b.decoders.Get().(*codec.Decoder)
+	defer b.decoders.Put(b.decoder)
+	body = bytes.TrimPrefix(body, []byte("\ufeff"))
+	if !lines && isOneValue(body) {
+		b.one(body)
+	} else {
+		b.each(body)
+	}
+	n := len(b.records) + b.bad
+	switch {
+	case n == 0:
+		return badRequest("the body is empty; send one event as a JSON object, or one on each line")
+	case b.bad == 0:
+		return nil
+	}
+	p := badRequest("%d of %d events are not events of source %q; nothing was written: correct them and send all again", b.bad, n, b.Name)
+	if b.bad > maxBadLines {
+		p.Detail = fmt.Sprintf("the first %d are in lines", maxBadLines)
+	}
+	p.extra = append(append([]byte(`"lines":[`), b.lines...), ']')
+	return p
+}
+
+// isOneValue reports whether a body is one event that may go over several
+// lines, rather than an event on each.
+func isOneValue(body []byte) bool {
+	body = bytes.TrimSpace(body)
+	return len(body) > 0 && (bytes.IndexByte(body, '\n') < 0 || jsontext.Value(body).IsValid(jsontext.AllowDuplicateNames(true)))
+}
+
+// one adds the only event of a body, on one line.
+func (b *batch) one(body []byte) {
+	number := 1 + bytes.Count(body[:bytes.IndexByte(body, bytes.TrimSpace(body)[0])], []byte("\n"))
+	body = bytes.TrimSpace(body)
+	if bytes.IndexByte(body, '\n') >= 0 {
+		v := jsontext.Value(body)
+		if err := v.Compact(jsontext.AllowDuplicateNames(true)); err != nil {
+			b.refuse(number, err)
+			return
+		}
+		body = v
+	}
+	b.add(number, body)
+}
+
+// each adds the events of a body's lines. Blank lines are skipped.
+func (b *batch) each(body []byte) {
+	number := 0
+	for line := range bytes.Lines(body) {
+		number++
+		if line = bytes.TrimSpace(line); len(line) > 0 {
+			b.add(number, line)
+		}
+	}
+}
+
+// add makes the record of one event.
+func (b *batch) add(number int, value []byte) {
+	if err := b.decoder.Decode(value, &b.event); err != nil {
+		b.refuse(number, err)
+		return
+	}
+	from := len(b.keys)
+	keys, err := b.key.Append(b.keys, b.event.Values)
+	if err != nil {
+		b.refuse(number, err)
+		return
+	}
+	b.keys = keys
+	if b.Format == "csv" {
+		value = codec.AppendCSV(nil, b.fields, b.event.Values)
+	}
+	if n := len(keys) - from + len(value); n > maxEvent {
+		b.refuse(number, &codec.Error{Reason: codec.TooLarge, Problem: fmt.Sprintf("makes a record of %d bytes; at most %d are taken", n, maxEvent)})
+		return
+	}
+	if b.bad > 0 {
+		b.records = append(b.records, streams.Record{}) // counted, never written
+		return
+	}
+	record := streams.Record{Value: value, Partition: -1}
+	if len(keys) > from {
+		record.Key = keys[from:len(keys):len(keys)]
+	}
+	b.records = append(b.records, record)
+}
+
+// refuse notes what is wrong with a line.
+func (b *batch) refuse(number int, err error) {
+	if b.bad++; b.bad > maxBadLines {
+		return
+	}
+	if len(b.lines) > 0 {
+		b.lines = append(b.lines, ',')
+	}
+	b.lines = append(b.lines, `{"line":`...)
+	b.lines = strconv.AppendInt(b.lines, int64(number), 10)
+	reason, field, what := "bad_key", "", err.Error()
+	var bad *codec.Error
+	var key *features.Rejection
+	switch {
+	case errors.As(err, &bad):
+		reason, field, what = bad.Reason, bad.Field, bad.Problem
+	case errors.As(err, &key):
+		what = key.Detail + "; the source is keyed by " + strings.Join(b.KeyedBy, ", ")
+	}
+	b.lines = appendText(append(b.lines, `,"reason":`...), reason)
+	if field != "" {
+		b.lines = appendText(append(b.lines, `,"field":`...), field)
+	}
+	b.lines = append(appendText(append(b.lines, `,"problem":`...), what), '}')
+}

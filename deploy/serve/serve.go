@@ -1,0 +1,211 @@
+// Package serve answers over HTTP: it takes events for the topics of sources,
+// and gives vectors of features from the online store.
+//
+//	POST /v1/events/{source}     events in, acknowledged by the log
+//	POST /get-online-features    vectors out, with the bodies of Feast
+//	GET  /healthz                the process lives
+//	GET  /readyz                 it does its work, or what is wrong
+//	GET  /metrics                for Prometheus
+//
+// Every error is JSON: {"error": what is wrong and what to do, "detail": more}.
+package serve
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/millrace/millrace/deploy/observe"
+	"github.com/millrace/millrace/features"
+	"github.com/millrace/millrace/features/online"
+	"github.com/millrace/millrace/streams"
+)
+
+// DefaultMaxBody is the most bytes of a request's body: what Kafka takes in one
+// message by default.
+const DefaultMaxBody = 1 << 20
+
+// The limits of a connection, and of what is under way at a time.
+const (
+	headerTimeout = 5 * time.Second
+	readTimeout   = 30 * time.Second
+	writeTimeout  = 60 * time.Second // from the end of the header: the answer included
+	idleTimeout   = 2 * time.Minute
+	headerBytes   = 16 << 10
+
+	// stopTimeout is for how long requests under way may go on at the end.
+	stopTimeout = 5 * time.Second
+
+	// busyWait is for how long a request waits for its turn before it is told to
+	// come back later.
+	busyWait = time.Second
+
+	// Requests under way at a time, by kind, so that events that wait for a
+	// broker which is away, or reads that wait for a position, do not keep others
+	// from being read. A lookup needs a core and up to about 40 MB.
+	maxLookups = 64
+	maxIngests = 256
+	maxWaits   = 1024
+)
+
+// A Config is what a Server needs. Plans, MaxBody, Problems, Metrics and Now
+// may be left out.
+type Config struct {
+	Project  string
+	Listen   string // host:port of Run; port 0: any free one
+	Sources  []features.Source
+	Plans    []*features.Plan
+	Store    online.Store
+	Producer *streams.Producer
+	Log      *slog.Logger
+	MaxBody  int64            // bytes of a request's body; 0: DefaultMaxBody
+	Problems func() []string  // why the process is not ready, besides the store: one line each
+	Metrics  *observe.Metrics // nil: /metrics is not there
+	Now      func() time.Time // nil: time.Now
+}
+
+// A Server serves one project. It is stopped once and not started again.
+type Server struct {
+	cfg     Config
+	lookup  *Lookup
+	sources map[string]*source
+	buffers sync.Pool // of *work
+
+	lookups, ingests, waits turns
+
+	gate     sync.RWMutex  // held for reading by each request, so that the end waits for them
+	closed   bool          // by gate
+	stopping chan struct{} // closed when Serve begins to stop
+	stop     sync.Once
+}
+
+// New returns a server. It refuses sources that cannot be decoded.
+func New(cfg Config) (*Server, error) {
+	if cfg.Store == nil || cfg.Producer == nil || cfg.Log == nil {
+		return nil, errors.New("serve: Config needs a Store, a Producer and a Log")
+	}
+	cfg.MaxBody = cmp.Or(cfg.MaxBody, DefaultMaxBody)
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	s := &Server{
+		cfg:      cfg,
+		lookup:   NewLookup(cfg.Project, cfg.Plans, cfg.Store, cfg.Now),
+		sources:  make(map[string]*source),
+		lookups:  make(turns, maxLookups),
+		ingests:  make(turns, maxIngests),
+		waits:    make(turns, maxWaits),
+		stopping: make(chan struct{}),
+	}
+	s.buffers.New = func() any { return &work{} }
+	for _, src := range cfg.Sources {
+		in, err := newSource(src)
+		if err != nil {
+			return nil, fmt.Errorf("serve: %w", err)
+		}
+		s.sources[src.Name] = in
+	}
+	return s, nil
+}
+
+// Lookup returns what answers the server's queries.
+func (s *Server) Lookup() *Lookup { return s.lookup }
+
+// Run listens at Config.Listen and serves until ctx ends.
+func (s *Server) Run(ctx context.Context) error {
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("serve: cannot listen at %s: %w; choose another http.listen, or stop what has the port", s.cfg.Listen, err)
+	}
+	return s.Serve(ctx, ln)
+}
+
+// Serve serves on ln, which it closes, until ctx ends. Then no more requests
+// are taken, reads that wait for a position are told so at once, and the others
+// have 5 seconds to end; those that do not are cut off. It returns when none is
+// under way.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	server := &http.Server{
+		Handler:           s,
+		BaseContext:       func(net.Listener) context.Context { return base },
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    headerBytes,
+		ErrorLog:          slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelWarn),
+	}
+	s.cfg.Log.Info("serving", "address", ln.Addr().String())
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(ln) }()
+	var err error
+	select {
+	case err = <-failed: // the listener is broken
+	case <-ctx.Done():
+	}
+	s.stop.Do(func() { close(s.stopping) })
+	limit, done := context.WithTimeout(base, stopTimeout)
+	defer done()
+	if late := server.Shutdown(limit); late != nil {
+		s.cfg.Log.Warn("requests were cut off at the end", "after", stopTimeout)
+	}
+	cancel()
+	server.Close()
+	s.gate.Lock() // after the last request
+	s.closed = true
+	s.gate.Unlock()
+	if err == nil {
+		<-failed
+		return nil
+	}
+	return fmt.Errorf("serve: %w", err)
+}
+
+// turns bounds what is under way at a time.
+type turns chan struct{}
+
+// take waits for a turn; the caller gives it back by leave.
+func (t turns) take(ctx context.Context) error {
+	select {
+	case t <- struct{}{}:
+		return nil
+	default:
+	}
+	timer := time.NewTimer(busyWait)
+	defer timer.Stop()
+	select {
+	case t <- struct{}{}:
+		return nil
+	case <-timer.C:
+		return unavailable(nil, "the server has %d such requests under way; come back later", cap(t))
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (t turns) leave() { <-t }
+
+// A work is the memory that requests use one after another.
+type work struct {
+	body, out []byte
+	vectors   Vectors
+}
+
+// keepBytes is the most that is kept of a buffer for the next request.
+const keepBytes = 4 << 20
+
+func (s *Server) work() *work { return s.buffers.Get().(*work) }
+
+func (s *Server) done(w *work) {
+	if cap(w.body) <= keepBytes && cap(w.out) <= keepBytes {
+		s.buffers.Put(w)
+	}
+}
