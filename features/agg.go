@@ -2,7 +2,6 @@ package features
 
 import (
 	"math"
-	"math/bits"
 
 	"github.com/millrace/millrace/features/expr"
 )
@@ -75,10 +74,6 @@ func (g *group) floatSum(t []uint64) float64 {
 	lo, hi := t[g.sum], int64(t[g.sum+1])
 	if hi == int64(lo)>>63 {
 		return float64(int64(lo))
-	}
-	if hi < 0 { // by magnitude, or the two words would cancel
-		neg, borrow := bits.Sub64(0, lo, 0)
-		return -(float64(-hi-int64(borrow))*0x1p64 + float64(neg))
 	}
 	return float64(hi)*0x1p64 + float64(lo)
 }

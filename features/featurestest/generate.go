@@ -118,7 +118,7 @@ func (w *World) window(unit time.Duration) features.Window {
 		size := unit * time.Duration(1+w.r.IntN(20))
 		return features.Window{Kind: features.Tumbling, Size: size, Open: w.r.IntN(2) == 0, Offset: time.Duration(w.r.Int64N(int64(size/time.Microsecond))) * time.Microsecond}
 	case 2:
-		return features.Window{Size: unit * time.Duration(1+w.r.IntN(30)), Exact: true, MaxValues: pick(w.r, []int{1, 5, 40, 4096})}
+		return features.Window{Size: unit * time.Duration(1+w.r.IntN(pick(w.r, []int{30, 300}))), Exact: true, MaxValues: pick(w.r, []int{1, 5, 40, 4096})}
 	}
 	hop := unit * time.Duration(1+w.r.IntN(3))
 	return features.Window{Size: hop * time.Duration(1+w.r.IntN(12)), Hop: hop}
@@ -129,7 +129,7 @@ func pick[T any](r *rand.Rand, from []T) T { return from[r.IntN(len(from))] }
 func (w *World) events(unit time.Duration) {
 	r := w.r
 	now := int64(r.IntN(2_000_000)-1_000_000) * 1e6 // around 1970: negative times, too
-	keys := 1 + r.IntN(8)
+	keys := pick(r, []int{1, 1, 2, 3, 8})
 	step := unit.Microseconds() / pick(r, []int64{1, 1, 4, 8})
 	grid := pick(r, []int64{1, 1, unit.Microseconds() / 2, unit.Microseconds()}) // on a grid, times tie and meet edges
 	for i := range 20 + r.IntN(280) {

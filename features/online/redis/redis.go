@@ -227,7 +227,7 @@ func (s *Store) fail(call string, err error) error {
 		advice = "the server is a replica; give the address of the master: "
 	case redis.HasErrorPrefix(err, "NOAUTH"), redis.HasErrorPrefix(err, "WRONGPASS"):
 		advice = "user name or password are missing or wrong: "
-	case redis.HasErrorPrefix(err, "NOPERM"):
+	case redis.HasErrorPrefix(err, "NOPERM"), strings.Contains(msg, "can't run this command"):
 		advice = "the user's access list lacks a command or key (package redis lists what it needs): "
 	case strings.Contains(msg, "connection refused"):
 		advice = "no server listens there: "
