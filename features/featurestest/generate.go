@@ -81,6 +81,9 @@ func Derived(v []features.Value) features.Value {
 	return expr.FloatValue(d)
 }
 
+// whereAbove2 is what the expression n > 2 stands for.
+func whereAbove2(v []features.Value) bool { return v[N].Kind == expr.Int && v[N].Int() > 2 }
+
 func (w *World) view(unit time.Duration) {
 	w.View = features.View{
 		Name: "view", Source: "source", Entity: []string{"key"},
@@ -88,7 +91,7 @@ func (w *World) view(unit time.Duration) {
 	}
 	if w.r.IntN(2) == 0 {
 		w.View.Where = "n > 2"
-		w.where = func(v []features.Value) bool { return v[N].Kind == expr.Int && v[N].Int() > 2 }
+		w.where = whereAbove2
 	}
 	for i := range 1 + w.r.IntN(8) {
 		w.View.Features = append(w.View.Features, w.feature(i, unit))
@@ -132,7 +135,12 @@ func (w *World) events(unit time.Duration) {
 	keys := pick(r, []int{1, 1, 2, 3, 8})
 	step := unit.Microseconds() / pick(r, []int64{1, 1, 4, 8})
 	grid := pick(r, []int64{1, 1, unit.Microseconds() / 2, unit.Microseconds()}) // on a grid, times tie and meet edges
-	for i := range 20 + r.IntN(280) {
+	w.generate(unit, now, 20+r.IntN(280), keys, step, grid)
+}
+
+func (w *World) generate(unit time.Duration, now int64, n, keys int, step, grid int64) {
+	r := w.r
+	for i := range n {
 		now += r.Int64N(2 * step)
 		if r.IntN(40) == 0 {
 			now += 30 * unit.Microseconds()

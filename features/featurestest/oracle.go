@@ -244,3 +244,23 @@ func (w *World) Magnitude(feature string) float64 {
 	}
 	return total
 }
+
+// Near reports whether got is what the naive definition of a feature wants, the
+// world's Magnitude of it being magnitude: the very value, but for sums of
+// floats, which may differ by 1e-12 of the sum of magnitudes, and of their
+// squares for variances.
+func Near(agg string, magnitude float64, got, want features.Value) bool {
+	if got.Kind != expr.Float || want.Kind != expr.Float {
+		return got == want
+	}
+	a, b := got.Float(), want.Float()
+	switch agg {
+	case "min", "max", "first", "last":
+		return a == b
+	case "variance":
+		magnitude *= magnitude
+	case "std": // the square root of a small difference
+		return math.Abs(a*a-b*b) <= 1e-12*magnitude*magnitude
+	}
+	return math.Abs(a-b) <= 1e-12*magnitude
+}
