@@ -43,6 +43,8 @@ var policy = map[string][]string{
 	"deploy/project": {"features", "features/expr", "github.com/goccy/go-yaml"},
 
 	"loadtest/stocks": {"deploy/project", "features", "features/expr"},
+
+	"cmd/millrace": {anyOfOurs, "github.com/alecthomas/kong"},
 }
 
 // anyOfOurs lets a command wire whatever we have. Other modules it must name.

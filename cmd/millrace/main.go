@@ -1,0 +1,149 @@
+// Millrace turns events on Kafka topics into features to look up. Each file
+// here is one command, flags and wiring only; engines.go wires the engines.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"reflect"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/millrace/millrace/deploy/project"
+)
+
+// The codes that a command ends with.
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2 // wrong usage or configuration
+)
+
+type cli struct {
+	LogLevel slog.Level `placeholder:"LEVEL" help:"Least level of what is logged to stderr: debug, info, warn or error. The default is info." env:"MILLRACE_LOG_LEVEL"`
+
+	Init     initCmd     `cmd:"" help:"Write an example project to begin with."`
+	Check    checkCmd    `cmd:"" help:"Say what is wrong with a project file."`
+	Run      runCmd      `cmd:"" help:"Run a project: pipeline, lake and HTTP server in one process."`
+	Serve    serveCmd    `cmd:"" help:"Serve HTTP only, in one of several processes."`
+	Pipeline pipelineCmd `cmd:"" help:"Apply events only, in one of several processes."`
+	DLQ      dlqCmd      `cmd:"" name:"dlq" help:"Look at the dead letters: events that could not be applied."`
+	Bench    benchCmd    `cmd:"" help:"Measure the speed of this machine."`
+	Version  versionCmd  `cmd:"" help:"Print the version."`
+}
+
+const description = `Millrace turns events on Kafka topics into features to look up.
+
+A project file says which events there are and which features they become. To
+begin:
+
+	millrace init shop
+	cd shop
+	millrace run
+
+Exit status: 0 done, 1 failed, 2 wrong usage or configuration.`
+
+// projectFlag is the flag of every command that works on a project.
+type projectFlag struct {
+	Project string `short:"p" placeholder:"FILE" default:"project.yaml" env:"MILLRACE_PROJECT" help:"The project file. The default is project.yaml here."`
+}
+
+// load reads the project file. What is wrong with it is a usageError.
+func (f projectFlag) load() (*project.Project, error) {
+	p, err := project.Load(f.Project)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return p, nil
+}
+
+// A usageError is what the user has to set otherwise: flags or the project file.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// A command may end with this status after it has itself said why.
+type exitStatus int
+
+func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
+
+// An app is the process around a command.
+type app struct {
+	stdin          io.Reader
+	stdout, stderr *os.File
+	log            *slog.Logger
+}
+
+// printJSON prints v for machines: one object, on one line.
+func (a *app) printJSON(v any) error {
+	e := json.NewEncoder(a.stdout)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+func run(args []string) int {
+	// The first signal ends the command in order; from then on the next one
+	// ends the process at once, as it does by default.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+
+	var c cli
+	parser := kong.Must(&c,
+		kong.Name("millrace"),
+		kong.Description(description),
+		kong.ConfigureHelp(kong.HelpOptions{NoExpandSubcommands: true, WrapUpperBound: 100}),
+		kong.TypeMapper(reflect.TypeFor[slog.Level](), kong.MapperFunc(decodeLevel)),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+	)
+	if len(args) == 0 {
+		parser.Stdout, parser.Exit = os.Stderr, func(int) {}
+		_, _ = parser.Parse([]string{"--help"})
+		return exitUsage
+	}
+	command, err := parser.Parse(args)
+	if err != nil {
+		return fail(usagef("%w; see millrace --help", err))
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: c.LogLevel}))
+	return fail(command.Run(&app{os.Stdin, os.Stdout, os.Stderr, log}))
+}
+
+// fail says what went wrong, if anything did, and returns the exit status.
+func fail(err error) int {
+	var status exitStatus
+	if err == nil {
+		return exitDone
+	} else if errors.As(err, &status) {
+		return int(status)
+	}
+	fmt.Fprintf(os.Stderr, "millrace: %v\n", err)
+	if errors.As(err, new(usageError)) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+func decodeLevel(ctx *kong.DecodeContext, target reflect.Value) error {
+	var text string
+	if err := ctx.Scan.PopValueInto("level", &text); err != nil {
+		return err
+	}
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(text)); err != nil {
+		return fmt.Errorf("%q is none of debug, info, warn and error", text)
+	}
+	target.Set(reflect.ValueOf(level))
+	return nil
+}

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/millrace/millrace/deploy/project"
+)
+
+type runCmd struct {
+	projectFlag
+}
+
+func (runCmd) Help() string {
+	return `Runs everything that a project needs in this process: the pipeline that applies events to the rows of features, the lake that keeps every event, and the HTTP server that takes events and gives features. Where the project names no Kafka, an embedded broker for trying out is part of it, and where it names no Redis, an embedded store.
+
+Ctrl-C (or SIGTERM) stops it within 5 seconds and loses nothing: started again, it goes on where it was. A second Ctrl-C ends it at once, which loses nothing either and takes longer to start from.
+
+Examples:
+
+	millrace run
+	millrace run -p shop/project.yaml
+
+While it runs:
+
+	millrace ingest orders.jsonl
+	millrace features get customer anna
+	curl http://127.0.0.1:8765/readyz`
+}
+
+func (c *runCmd) Run(ctx context.Context, a *app) error {
+	p, err := c.load()
+	if err != nil {
+		return err
+	}
+	return withEngines(ctx, p, a.log, func(e *engines) error { return runAll(ctx, e) })
+}
+
+// withEngines opens a project's engines for do and closes them.
+func withEngines(ctx context.Context, p *project.Project, log *slog.Logger, do func(*engines) error) error {
+	e, err := openEngines(ctx, p, log)
+	if ctx.Err() != nil {
+		return nil // stopped before it began
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(e), e.close())
+}
+
+func runAll(ctx context.Context, e *engines) error {
+	lake, err := newArchive(e)
+	if err != nil {
+		return err
+	}
+	host := e.host()
+	server, err := newServer(e, host, func() []string { return append(host.Problems(), lake.problems()...) })
+	if err != nil {
+		return err
+	}
+	ln, err := listen(e)
+	if err != nil {
+		return err
+	}
+	return runStages(ctx,
+		func(ctx context.Context) error { return server.Serve(ctx, ln) },
+		host.Run,
+		lake.run,
+		func(ctx context.Context) error { return reportProgress(ctx, e.log, host) },
+	)
+}

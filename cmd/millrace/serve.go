@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+
+	"github.com/millrace/millrace/deploy/observe"
+	"github.com/millrace/millrace/deploy/serve"
+	"github.com/millrace/millrace/streams/pipeline"
+)
+
+type serveCmd struct {
+	projectFlag
+}
+
+func (serveCmd) Help() string {
+	return `Serves HTTP only: lookups of features from Redis, and events for the topics in Kafka. "millrace pipeline" beside it applies the events. Start as many as you like.
+
+Example:
+
+	millrace serve -p shop/project.yaml`
+}
+
+func (c *serveCmd) Run(ctx context.Context, a *app) error {
+	p, err := c.load()
+	if err != nil {
+		return err
+	}
+	if err := needShared("serve", p); err != nil {
+		return err
+	}
+	return withEngines(ctx, p, a.log, func(e *engines) error {
+		server, err := newServer(e, nil, nil)
+		if err != nil {
+			return err
+		}
+		ln, err := listen(e)
+		if err != nil {
+			return err
+		}
+		return server.Serve(ctx, ln)
+	})
+}
+
+// listen takes the address of the HTTP server.
+func listen(e *engines) (net.Listener, error) {
+	ln, err := net.Listen("tcp", e.project.HTTP.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("HTTP: cannot listen on %s; set http.listen in the project file, or stop what has the port: %w", e.project.HTTP.Listen, err)
+	}
+	if at, ok := ln.Addr().(*net.TCPAddr); ok && !at.IP.IsLoopback() {
+		e.log.Warn("HTTP is open to other machines and asks nobody who they are: whoever reaches it reads features and writes events", "address", at.String())
+	}
+	return ln, nil
+}
+
+// newServer returns the HTTP server of open engines. Host is nil in a
+// process that runs no pipeline; problems says why the process does not do its
+// work.
+func newServer(e *engines, host *pipeline.Host, problems func() []string) (*serve.Server, error) {
+	metrics, err := observe.New()
+	if err != nil {
+		return nil, err
+	}
+	if host != nil {
+		if err := metrics.Pipeline(func() []observe.Shard { return shards(host.Status()) }); err != nil {
+			return nil, err
+		}
+	}
+	return serve.New(serve.Config{
+		Project: e.project.Name, Sources: e.project.Sources, Plans: e.project.Plans,
+		Store: e.store, Producer: e.producer, Log: e.log, MaxBody: e.project.HTTP.MaxBodyBytes,
+		Problems: problems, Metrics: metrics,
+	})
+}
+
+// shards are the figures of a pipeline for its metrics.
+func shards(all []pipeline.Status) []observe.Shard {
+	out := make([]observe.Shard, len(all))
+	for i := range all {
+		s, c := &all[i], &all[i].Progress.Counts
+		out[i] = observe.Shard{
+			Stage: s.Stage, View: s.View, Topic: s.Topic, Partition: s.Partition,
+			Running: s.Phase == pipeline.Running, Lag: s.Lag(), Newest: s.Progress.Newest,
+			Applied: c.Applied, Dropped: c.Dropped, Duplicates: c.Duplicates, Dead: c.Dead,
+			Truncated: c.Truncated, Nonfinite: c.Nonfinite,
+		}
+	}
+	return out
+}
