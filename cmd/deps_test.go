@@ -43,6 +43,10 @@ var policy = map[string][]string{
 	"deploy/project": {"features", "features/expr", "github.com/goccy/go-yaml"},
 
 	"loadtest/stocks": {"deploy/project", "features", "features/expr"},
+	"loadtest/trades": {
+		"features", "features/expr", "features/online", "features/online/pebble",
+		"streams", "streams/broker", "streams/codec", "streams/pipeline",
+	},
 
 	"cmd/millrace": {anyOfOurs, "github.com/alecthomas/kong"},
 }
