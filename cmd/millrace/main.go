@@ -32,6 +32,8 @@ type cli struct {
 	Init     initCmd     `cmd:"" help:"Write an example project to begin with."`
 	Check    checkCmd    `cmd:"" help:"Say what is wrong with a project file."`
 	Run      runCmd      `cmd:"" help:"Run a project: pipeline, lake and HTTP server in one process."`
+	Ingest   ingestCmd   `cmd:"" help:"Send the events of a file to a running server."`
+	Features featuresCmd `cmd:"" help:"Look up features from a running server."`
 	Serve    serveCmd    `cmd:"" help:"Serve HTTP only, in one of several processes."`
 	Pipeline pipelineCmd `cmd:"" help:"Apply events only, in one of several processes."`
 	DLQ      dlqCmd      `cmd:"" name:"dlq" help:"Look at the dead letters: events that could not be applied."`
