@@ -14,6 +14,9 @@ import (
 // flushes and compactions still have room.
 const reserve = 256 << 20
 
+// diskPoll is how often a full disk is looked at.
+const diskPoll = 100 * time.Millisecond
+
 // A disk watches the space left for a store. Pebble cannot go on after a write
 // to its log that failed, and ends the process with it. So no such failure may
 // reach it: commits stop early, and where the disk is full all the same, writes
@@ -64,7 +67,7 @@ func (d *disk) wait() {
 	d.mu.Unlock()
 	slog.Error("online store: the disk is full, writing waits until there is space", "dir", d.dir)
 	for n, ok := d.free(); ok && n < reserve; n, ok = d.free() {
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(diskPoll)
 	}
 	d.mu.Lock()
 	d.filled = make(chan struct{})

@@ -31,6 +31,7 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -359,14 +360,19 @@ func (s *Store) Close() error {
 		s.turn <- struct{}{} // a commit whose caller has left
 		done <- s.db.Close()
 	}()
-	select {
-	case err := <-done:
-		if err != nil {
-			return fmt.Errorf("online store %s: close: %w", s.dir, explain(err))
+	for {
+		select {
+		case err := <-done:
+			if err != nil {
+				return fmt.Errorf("online store %s: close: %w", s.dir, explain(err))
+			}
+			return nil
+		case <-s.disk.full():
+			if err := s.disk.check(); err != nil {
+				return err
+			}
+			time.Sleep(diskPoll) // there is space again, writing goes on in a moment
 		}
-		return nil
-	case <-s.disk.full():
-		return s.disk.error()
 	}
 }
 
