@@ -11,12 +11,12 @@ import (
 	"runtime/pprof"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/millrace/millrace/features"
 	"github.com/millrace/millrace/features/online"
 	"github.com/millrace/millrace/features/online/pebble"
+	"github.com/millrace/millrace/loadtest"
 	"github.com/millrace/millrace/streams"
 	"github.com/millrace/millrace/streams/broker"
 	"github.com/millrace/millrace/streams/codec"
@@ -165,20 +165,11 @@ func (r *run) close() error {
 
 // measure runs f, which returns how many events it has worked on.
 func measure(f func() (int64, error)) (Work, error) {
-	began, cpu := time.Now(), cpuTime()
+	began, cpu := time.Now(), loadtest.CPUTime()
 	n, err := f()
-	w := Work{Events: n, Seconds: time.Since(began).Seconds(), CPUSeconds: (cpuTime() - cpu).Seconds()}
+	w := Work{Events: n, Seconds: time.Since(began).Seconds(), CPUSeconds: (loadtest.CPUTime() - cpu).Seconds()}
 	w.PerSecond, w.PerCPUSecond = float64(n)/w.Seconds, float64(n)/w.CPUSeconds
 	return w, err
-}
-
-// cpuTime is the CPU time that the process has taken, user and system.
-func cpuTime() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		panic(err) // only for an argument that is not valid
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // fill produces the backlog.
@@ -326,7 +317,7 @@ type due struct {
 // producer is held up, as soon as it can, and looks up afterwards which commit
 // covered each.
 func (r *run) latency(ctx context.Context) (*Latency, error) {
-	total := int(float64(r.Rate) * r.Duration.Seconds())
+	total := max(1, int(float64(r.Rate)*r.Duration.Seconds()))
 	sent := make([][]due, r.Partitions)
 	began := time.Now()
 	at := func(i int) time.Time { return began.Add(time.Duration(float64(i) / float64(r.Rate) * 1e9)) }
@@ -379,12 +370,6 @@ func lags(events []due, commits []commit) []time.Duration {
 
 func summary(rate int, waits []time.Duration) *Latency {
 	slices.Sort(waits)
-	at := func(q float64) float64 {
-		if len(waits) == 0 {
-			return 0
-		}
-		i := min(int(q*float64(len(waits))), len(waits)-1)
-		return float64(waits[i].Microseconds()) / 1e3
-	}
+	at := func(q float64) float64 { return loadtest.Millis(loadtest.Quantile(waits, q)) }
 	return &Latency{Rate: rate, Events: len(waits), P50: at(0.5), P90: at(0.9), P99: at(0.99), P999: at(0.999), Max: at(1)}
 }
