@@ -285,7 +285,7 @@ func TestARangeOfRecordsThatAreNoEvents(t *testing.T) {
 	}
 }
 
-const writerEnd = 4000
+const writerEnd = 1500
 
 // TestMain is the process that TestKilledWriters kills, if it is told so.
 func TestMain(m *testing.M) {
@@ -356,7 +356,7 @@ func TestKilledWriters(t *testing.T) {
 			t.Fatalf("after %d steps: %v", steps, err)
 		}
 	}
-	for range 25 {
+	for range 15 {
 		writer(1 + r.IntN(12))
 		if _, err := readAll(t, root, everything); err != nil {
 			t.Fatal(err)

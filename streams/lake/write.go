@@ -154,16 +154,19 @@ func encode(w io.Writer, h Header, t *table) (err error) {
 	sink := &sticky{w: w}
 	defer func() {
 		if p := recover(); p != nil { // arrow's way to say that some writes failed
-			err = errors.Join(sink.err, fmt.Errorf("arrow: %v", p))
+			err = fmt.Errorf("arrow: %v", p)
+		}
+		if sink.err != nil { // the cause, which arrow hides, wraps or drops
+			err = sink.err
 		}
 	}()
 	pw := file.NewParquetWriter(sink, root, file.WithWriterProps(parquet.NewWriterProperties(properties...)), file.WithWriteMetadata(h.metadata()))
 	if t.rows > 0 {
 		if err := encodeRows(pw.AppendRowGroup(), t); err != nil {
-			return errors.Join(sink.err, err)
+			return err
 		}
 	}
-	return errors.Join(pw.Close(), sink.err)
+	return pw.Close()
 }
 
 func encodeRows(group file.SerialRowGroupWriter, t *table) error {
