@@ -116,7 +116,7 @@ func (c *Client) Ingest(ctx context.Context, source string, events ...any) ([]Po
 	if len(events) == 0 {
 		return positions, nil
 	}
-	for try := 0; ; try++ {
+	for t := (tries{}); ; {
 		var body []byte
 		for _, i := range left {
 			body = append(body, lines[i]...)
@@ -134,7 +134,7 @@ func (c *Client) Ingest(ctx context.Context, source string, events ...any) ([]Po
 		if err == nil {
 			return positions, nil
 		}
-		if err := again(ctx, err, try); err != nil {
+		if err := t.again(ctx, err); err != nil {
 			return nil, fmt.Errorf("client: ingest of %d events to %s: %w", len(events), source, err)
 		}
 	}
@@ -154,15 +154,25 @@ func note(positions []Position, left []int, written []Position) []int {
 	return rest
 }
 
-// again waits before the next try where err may pass by itself, which is a 503;
-// otherwise, or when ctx ends, it returns err.
-func again(ctx context.Context, err error, try int) error {
+// tries counts the tries of a call.
+type tries struct {
+	n    int
+	last error // what the server said to the one before
+}
+
+// again waits before the next try where err may pass by itself, which is a 503.
+// Otherwise, or when ctx ends, it returns why the call failed.
+func (t *tries) again(ctx context.Context, err error) error {
 	var e *Error
 	if !errors.As(err, &e) || e.Status != http.StatusServiceUnavailable {
+		if ctx.Err() != nil && t.last != nil { // it ended during a try
+			return fmt.Errorf("%w (%w)", t.last, err)
+		}
 		return err
 	}
-	pause := min(firstPause<<min(try, 10), lastPause)
+	pause := min(firstPause<<min(t.n, 10), lastPause)
 	pause = max(e.retry, pause/2+rand.N(pause/2))
+	t.n, t.last = t.n+1, err
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	select {

@@ -72,13 +72,13 @@ func (c *Client) Lookup(ctx context.Context, req LookupRequest) (*LookupResponse
 	if err != nil {
 		return nil, fmt.Errorf("client: lookup: %w", err)
 	}
-	for try := 0; ; try++ {
+	for t := (tries{}); ; {
 		var a answer
 		err := c.post(ctx, "/get-online-features", "application/json", body, &a)
 		if err == nil {
 			return a.response()
 		}
-		if err := again(ctx, err, try); err != nil {
+		if err := t.again(ctx, err); err != nil {
 			return nil, fmt.Errorf("client: lookup: %w", err)
 		}
 	}

@@ -153,7 +153,7 @@ func (w *answer) Write(b []byte) (int, error) {
 	return w.ResponseWriter.Write(b)
 }
 
-// Unwrap lets http.ResponseController and http.MaxBytesReader see the writer.
+// Unwrap lets http.ResponseController find the writer.
 func (w *answer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // writeJSON writes an answer. A caller that has left is no error of ours.

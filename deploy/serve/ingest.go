@@ -92,11 +92,11 @@ func (s *Server) ingest(w http.ResponseWriter, r *http.Request) error {
 	if err := b.read(mem.body, isLines(r.Header.Get("Content-Type"))); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), produceTimeout)
+	ctx, cancel := context.WithTimeout(r.Context(), s.patience)
 	defer cancel()
 	positions, err := s.cfg.Producer.Produce(ctx, src.Topic, b.records)
 	if err != nil {
-		return produceProblem(r.Context(), err, positions)
+		return s.produceProblem(r.Context(), err, positions)
 	}
 	mem.out = append(appendPositions(append(mem.out[:0], '{'), positions), '}')
 	writeJSON(w, http.StatusOK, mem.out)
@@ -110,7 +110,7 @@ func isLines(contentType string) bool {
 }
 
 // produceProblem is what to answer when events could not be written.
-func produceProblem(ctx context.Context, err error, positions []streams.Position) error {
+func (s *Server) produceProblem(ctx context.Context, err error, positions []streams.Position) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -120,9 +120,9 @@ func produceProblem(ctx context.Context, err error, positions []streams.Position
 			written++
 		}
 	}
-	p := unavailable(err, "the log did not acknowledge the events within %v; send them again, and give the source an id and dedup if an event must never count twice", produceTimeout)
+	p := unavailable(err, "the log did not acknowledge the events within %v; send them again, and give the source an id and dedup if an event must never count twice", s.patience)
 	if written > 0 {
-		p.Err = fmt.Sprintf("the log acknowledged %d of %d events within %v; send again those whose offset is -1, and give the source an id and dedup if an event must never count twice", written, len(positions), produceTimeout)
+		p.Err = fmt.Sprintf("the log acknowledged %d of %d events within %v; send again those whose offset is -1, and give the source an id and dedup if an event must never count twice", written, len(positions), s.patience)
 		p.extra = appendPositions(nil, positions)
 	}
 	return p

@@ -174,6 +174,7 @@ func (l *Lookup) resolve(q *Query, v *Vectors) error {
 			return err
 		}
 	}
+	slices.Sort(v.Keys) // in the order of the request, as Feast has them
 	if err := v.checkInputs(q); err != nil {
 		return err
 	}

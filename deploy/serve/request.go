@@ -101,7 +101,7 @@ func (d *decoder) object(f func(name string) error) error {
 		return err
 	}
 	if start.Kind() != jsontext.KindBeginObject {
-		return fmt.Errorf("want an object, got a %s", kindName(start.Kind()))
+		return fmt.Errorf("want an object, got %s", kindName(start.Kind()))
 	}
 	for d.PeekKind() != jsontext.KindEndObject {
 		name, err := d.ReadToken()
@@ -123,7 +123,7 @@ func (d *decoder) array(name string, f func() error) error {
 		return err
 	}
 	if start.Kind() != jsontext.KindBeginArray {
-		return badRequest("%s: want an array, got a %s", name, kindName(start.Kind()))
+		return badRequest("%s: want an array, got %s", name, kindName(start.Kind()))
 	}
 	for d.PeekKind() != jsontext.KindEndArray {
 		if err := f(); err != nil {
@@ -181,7 +181,7 @@ func (d *decoder) cell(where string, row int) (features.Value, error) {
 		}
 		return expr.FloatValue(x), nil
 	}
-	return features.Value{}, badRequest("%s, row %d: want a text, a number, true, false or null, got a %s", where, row, kindName(t.Kind()))
+	return features.Value{}, badRequest("%s, row %d: want a text, a number, true, false or null, got %s", where, row, kindName(t.Kind()))
 }
 
 // shortNumber is short for a number, which needs no quotes.
@@ -291,7 +291,7 @@ func (d *decoder) wrong(name, want string) error {
 	if err != nil {
 		return err
 	}
-	return badRequest("%s: want %s, got a %s", name, want, kindName(v.Kind()))
+	return badRequest("%s: want %s, got %s", name, want, kindName(v.Kind()))
 }
 
 func kindName(k jsontext.Kind) string {
@@ -299,15 +299,15 @@ func kindName(k jsontext.Kind) string {
 	case jsontext.KindNull:
 		return "null"
 	case jsontext.KindTrue, jsontext.KindFalse:
-		return "bool"
+		return "true or false"
 	case jsontext.KindString:
-		return "text"
+		return "a text"
 	case jsontext.KindNumber:
-		return "number"
+		return "a number"
 	case jsontext.KindBeginObject:
-		return "object"
+		return "an object"
 	case jsontext.KindBeginArray:
-		return "array"
+		return "an array"
 	}
-	return "closing bracket"
+	return "a closing bracket"
 }

@@ -82,6 +82,7 @@ type Server struct {
 	gate     sync.RWMutex  // held for reading by each request, so that the end waits for them
 	closed   bool          // by gate
 	stopping chan struct{} // closed when Serve begins to stop
+	patience time.Duration // for how long events may take to be acknowledged
 	stop     sync.Once
 }
 
@@ -102,6 +103,7 @@ func New(cfg Config) (*Server, error) {
 		ingests:  make(turns, maxIngests),
 		waits:    make(turns, maxWaits),
 		stopping: make(chan struct{}),
+		patience: produceTimeout,
 	}
 	s.buffers.New = func() any { return &work{} }
 	for _, src := range cfg.Sources {
@@ -163,7 +165,9 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	s.closed = true
 	s.gate.Unlock()
 	if err == nil {
-		<-failed
+		err = <-failed
+	}
+	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
 	return fmt.Errorf("serve: %w", err)
