@@ -40,6 +40,12 @@ var policy = map[string][]string{
 
 	"streams/pipeline": {"features", "features/expr", "features/online", "streams", "streams/codec"},
 
+	"deploy/client":  {},
+	"deploy/observe": {"github.com/prometheus/client_golang", "go.opentelemetry.io/otel"},
+	"deploy/serve": {
+		"deploy/observe", "features", "features/expr", "features/online", "streams", "streams/codec",
+		"github.com/go-json-experiment/json",
+	},
 	"deploy/project": {"features", "features/expr", "github.com/goccy/go-yaml"},
 
 	"loadtest":        {},
@@ -60,8 +66,10 @@ const anyOfOurs = "*"
 // inTests is what a test file may import besides what its package may: the
 // suites and generators made for tests, and the engines that tests run on.
 var inTests = []string{
+	"features", "features/expr", "streams", "deploy/serve", // what a client's test talks to
 	"features/featurestest", "features/online/onlinetest",
 	"features/online/pebble", "features/online/redis", "streams/broker", "streams/codec",
+	"github.com/prometheus/client_model", "github.com/prometheus/common", // read what we export
 	"github.com/rogpeppe/go-internal/testscript",
 	"github.com/segmentio/kafka-go", "github.com/twmb/franz-go", // one checks the other
 }
