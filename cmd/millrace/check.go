@@ -84,7 +84,11 @@ func describe(w io.Writer, file string, p *project.Project) {
 	if p.Lake.Off {
 		lake = "off"
 	}
-	fmt.Fprintf(t, "Kafka\t%s\nstore\t%s\nlake\t%s\nHTTP\t%s\n", broker, store, lake, p.HTTP.Listen)
+	http := p.HTTP.Listen
+	if !onLoopback(http) {
+		http += ", open to other machines without a password"
+	}
+	fmt.Fprintf(t, "Kafka\t%s\nstore\t%s\nlake\t%s\nHTTP\t%s\n", broker, store, lake, http)
 }
 
 func describeView(name string, plan *features.Plan) string {

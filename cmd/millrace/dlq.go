@@ -110,12 +110,12 @@ func (l *letterList) print(w io.Writer) {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", arrived(d), cmp.Or(d.View, "(all)"), position(d), d.Reason, oneLine(d.Error, 100))
 	}
 	t.Flush()
-	fmt.Fprintf(w, "\n%d dead letters:", *l.Total)
+	fmt.Fprintf(w, "\n%s:", count(int64(*l.Total), "dead letter"))
 	for _, reason := range slices.Sorted(maps.Keys(l.Reasons)) {
 		fmt.Fprintf(w, " %d %s", l.Reasons[reason], reason)
 	}
 	if more := *l.Total - len(l.Letters); more > 0 {
-		fmt.Fprintf(w, "; %d older ones are not listed, see --limit", more)
+		fmt.Fprintf(w, "; %d older not listed, see --limit", more)
 	}
 	fmt.Fprintln(w)
 }

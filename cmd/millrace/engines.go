@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/redis/go-redis/v9/logging"
+
 	"github.com/millrace/millrace/deploy/project"
 	"github.com/millrace/millrace/features/online"
 	"github.com/millrace/millrace/features/online/pebble"
@@ -63,7 +65,11 @@ func openEngines(ctx context.Context, p *project.Project, log *slog.Logger) (e *
 func openStore(ctx context.Context, p *project.Project) (online.Store, error) {
 	r := p.Store.Redis
 	if r == nil {
-		return pebble.Open(p.StoreDir())
+		s, err := pebble.Open(p.StoreDir())
+		if err != nil {
+			return nil, err // and not s: a nil *Store is no nil Store
+		}
+		return s, nil
 	}
 	password, err := r.Password()
 	if err != nil {
@@ -73,9 +79,14 @@ func openStore(ctx context.Context, p *project.Project) (online.Store, error) {
 	if r.TLS {
 		o.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
+	logging.Disable() // the client's own lines on stderr repeat what its errors say
 	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()
-	return redis.Open(ctx, o)
+	s, err := redis.Open(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // connect returns a cluster that has answered.

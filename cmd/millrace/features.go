@@ -25,7 +25,7 @@ type featuresGetCmd struct {
 	projectFlag
 	serverFlag
 	View    string            `arg:"" placeholder:"VIEW" help:"The view."`
-	Keys    []string          `arg:"" name:"key" placeholder:"KEY" help:"The entities. Where a view's entity has several fields, their values with commas between them."`
+	Keys    []string          `arg:"" name:"key" placeholder:"KEY" sep:"none" help:"The entities. Where a view's entity has several fields, their values with commas between them."`
 	Request map[string]string `placeholder:"NAME=NUMBER" help:"A value of request.NAME, for features that are worked out on demand."`
 	AsOf    time.Time         `placeholder:"TIME" help:"The moment to ask for, as 2026-03-01T09:30:00Z. Without it, now by the project's clock. Earlier ones need exact windows."`
 	AtLeast []string          `placeholder:"TOPIC/PARTITION/OFFSET" help:"Wait until this event is in the features, as ingest --json prints it."`
@@ -146,7 +146,10 @@ func (c *featuresGetCmd) rows(answer *client.LookupResponse, entity, columns []c
 		}
 		rows[i] = r
 	}
-	return map[string]any{"view": c.View, "rows": rows}
+	return struct {
+		View string `json:"view"`
+		Rows []row  `json:"rows"`
+	}{c.View, rows}
 }
 
 // found reports whether any event that counts has been about an entity.

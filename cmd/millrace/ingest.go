@@ -216,7 +216,7 @@ func (s *sender) refuse(number int, why error) {
 	switch {
 	case s.bad <= shownBad:
 		s.progress.clear()
-		fmt.Fprintf(s.stderr, "%s:%d: %v\n", s.file, number, why)
+		fmt.Fprintf(s.stderr, "%s:%d: %s\n", s.file, number, strings.TrimPrefix(why.Error(), "codec: "))
 	case s.bad == shownBad+1:
 		s.progress.clear()
 		fmt.Fprintln(s.stderr, "further lines that are not events are counted and not shown")
@@ -251,28 +251,33 @@ func (s *sender) stopped(err error) error {
 	if s.acked == 0 {
 		return fmt.Errorf("ingest %s: nothing was acknowledged: %w", s.file, err)
 	}
-	return fmt.Errorf("ingest %s: stopped after %s events, up to line %d; go on with --from-line %d: %w", s.file, thousands(s.sent), s.acked, s.acked+1, err)
+	return fmt.Errorf("ingest %s: stopped after %s, up to line %d; go on with --from-line %d: %w", s.file, count(s.sent, "event"), s.acked, s.acked+1, err)
+}
+
+// ingested is what came of a file, for machines.
+type ingested struct {
+	Events    int64    `json:"events"`
+	BadLines  int64    `json:"bad_lines"`
+	Seconds   float64  `json:"seconds"`
+	Positions []string `json:"positions"` // the last one of each partition, as --at-least takes it
 }
 
 func (s *sender) finish(asJSON bool) error {
 	s.progress.clear()
 	took := time.Since(s.progress.start)
 	if asJSON {
-		if err := s.printJSON(map[string]any{
-			"events": s.sent, "bad_lines": s.bad, "seconds": took.Seconds(), "positions": s.positions(),
-		}); err != nil {
+		if err := s.printJSON(ingested{s.sent, s.bad, took.Seconds(), s.positions()}); err != nil {
 			return err
 		}
 	} else {
-		fmt.Fprintf(s.stdout, "%s events of source %s are in the log, %s/s\n", thousands(s.sent), s.source, thousands(rate(s.sent, took)))
+		fmt.Fprintf(s.stdout, "%s of source %s in the log, %s/s\n", count(s.sent, "event"), s.source, thousands(rate(s.sent, took)))
 	}
 	if s.bad > 0 {
-		return fmt.Errorf("ingest %s: %s lines are not events of source %s and were left out", s.file, thousands(s.bad), s.source)
+		return fmt.Errorf("ingest %s: left out what is no event of source %s: %s", s.file, s.source, count(s.bad, "line"))
 	}
 	return nil
 }
 
-// positions are the last one of each partition, which --at-least takes.
 func (s *sender) positions() []string {
 	out := []string{}
 	for at, offset := range s.last {

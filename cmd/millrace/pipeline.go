@@ -34,7 +34,7 @@ func (c *pipelineCmd) Run(ctx context.Context, a *app) error {
 			return err
 		}
 		host := e.host()
-		return runStages(ctx,
+		return runStages(ctx, e.log,
 			host.Run,
 			lake.run,
 			func(ctx context.Context) error { return reportProgress(ctx, e.log, host) },

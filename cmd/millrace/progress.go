@@ -57,7 +57,7 @@ func (p *progress) show(events, bytes int64) {
 
 // line says how many events, how fast, and how much longer it takes.
 func (p *progress) line(events, bytes int64, took time.Duration) string {
-	s := fmt.Sprintf("%s events, %s/s", thousands(events), thousands(rate(events, took)))
+	s := fmt.Sprintf("%s, %s/s", count(events, "event"), thousands(rate(events, took)))
 	if p.total > 0 && bytes > 0 {
 		share := min(1, float64(bytes)/float64(p.total))
 		left := time.Duration(float64(took) * (1 - share) / share)
@@ -85,4 +85,12 @@ func thousands(n int64) string {
 		s = s[:i] + "," + s[i:]
 	}
 	return s
+}
+
+// count writes 1 event, or 12,154 events.
+func count(n int64, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return thousands(n) + " " + what
 }

@@ -46,7 +46,11 @@ func withEngines(ctx context.Context, p *project.Project, log *slog.Logger, do f
 	if err != nil {
 		return err
 	}
-	return errors.Join(do(e), e.close())
+	err = errors.Join(do(e), e.close())
+	if err == nil {
+		log.Info("stopped")
+	}
+	return err
 }
 
 func runAll(ctx context.Context, e *engines) error {
@@ -63,7 +67,7 @@ func runAll(ctx context.Context, e *engines) error {
 	if err != nil {
 		return err
 	}
-	return runStages(ctx,
+	return runStages(ctx, e.log,
 		func(ctx context.Context) error { return server.Serve(ctx, ln) },
 		host.Run,
 		lake.run,

@@ -49,10 +49,17 @@ func listen(e *engines) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("HTTP: cannot listen on %s; set http.listen in the project file, or stop what has the port: %w", e.project.HTTP.Listen, err)
 	}
-	if at, ok := ln.Addr().(*net.TCPAddr); ok && !at.IP.IsLoopback() {
-		e.log.Warn("HTTP is open to other machines and asks nobody who they are: whoever reaches it reads features and writes events", "address", at.String())
+	if !onLoopback(e.project.HTTP.Listen) {
+		e.log.Warn("HTTP is open to other machines and asks nobody who they are: whoever reaches it reads features and writes events", "address", ln.Addr().String())
 	}
 	return ln, nil
+}
+
+// onLoopback reports whether only this machine reaches an address. Of a name
+// other than localhost it does not know, and says no.
+func onLoopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	return err == nil && (host == "localhost" || net.ParseIP(host).IsLoopback())
 }
 
 // newServer returns the HTTP server of open engines. Host is nil in a

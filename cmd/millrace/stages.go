@@ -18,7 +18,7 @@ type stage func(ctx context.Context) error
 // runStages runs all stages until ctx ends or one of them returns. Then it ends
 // them one after another, in the given order: each is through with what it has
 // begun before that which it works with goes.
-func runStages(ctx context.Context, stages ...stage) error {
+func runStages(ctx context.Context, log *slog.Logger, stages ...stage) error {
 	over, end := context.WithCancel(ctx)
 	defer end()
 	errs := make([]error, len(stages))
@@ -34,6 +34,7 @@ func runStages(ctx context.Context, stages ...stage) error {
 		stops[i] = func() { cancel(); <-done }
 	}
 	<-over.Done()
+	log.Info("stopping")
 	for _, stop := range stops {
 		stop()
 	}

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/millrace/millrace/features/online/onlinetest"
+	"github.com/millrace/millrace/streams/broker"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"millrace": main})
+}
+
+// TestScripts runs the commands as their users do, each in a process of its own.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			for _, name := range []string{"HTTP", "BROKER", "BROKER2"} {
+				port, err := freePort()
+				if err != nil {
+					return err
+				}
+				env.Setenv(name, port)
+			}
+			return nil
+		},
+		Cmds: commands,
+	})
+}
+
+// TestSharedScripts runs several processes of one project on a Kafka and a Redis.
+func TestSharedScripts(t *testing.T) {
+	b, err := broker.Start(broker.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() })
+	redis := onlinetest.StartRedis(t)
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/shared",
+		Setup: func(env *testscript.Env) error {
+			port, err := freePort()
+			env.Setenv("HTTP", port)
+			env.Setenv("KAFKA", b.Addr())
+			env.Setenv("REDIS", redis.Addr)
+			return err
+		},
+		Cmds: commands,
+	})
+}
+
+// commands are what scripts have besides those of testscript.
+var commands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
+	"exits": exits, "expand": expand, "ready": ready, "waitfor": waitFor,
+}
+
+func freePort() (string, error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer ln.Close()
+	return strconv.Itoa(ln.Addr().(*net.TCPAddr).Port), nil
+}
+
+// exits runs a command that must end with the given status: exits 2 millrace check
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits STATUS COMMAND...")
+	}
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			ts.Fatalf("%v", err)
+		}
+		got = exit.ExitCode()
+	}
+	if strconv.Itoa(got) != args[0] {
+		ts.Fatalf("exit status %d, want %s", got, args[0])
+	}
+}
+
+// expand puts the environment's values into a file: expand project.yaml
+func expand(ts *testscript.TestScript, neg bool, args []string) {
+	for _, name := range args {
+		text := os.Expand(ts.ReadFile(name), ts.Getenv)
+		ts.Check(os.WriteFile(ts.MkAbs(name), []byte(text), 0o666))
+	}
+}
+
+// ready waits until the server at port $HTTP does its work.
+func ready(ts *testscript.TestScript, neg bool, args []string) {
+	last := error(nil)
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		answer, err := http.Get("http://127.0.0.1:" + ts.Getenv("HTTP") + "/readyz")
+		if err == nil {
+			answer.Body.Close()
+			if answer.StatusCode == http.StatusOK {
+				return
+			}
+			err = fmt.Errorf("readyz: %s", answer.Status)
+		}
+		last = err
+	}
+	ts.Fatalf("not ready: %v", last)
+}
+
+// waitFor runs a command again and again until its stdout matches:
+// waitfor PATTERN COMMAND...
+func waitFor(ts *testscript.TestScript, neg bool, args []string) {
+	want := regexp.MustCompile(args[0])
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		if ts.Exec(args[1], args[2:]...) == nil && want.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+	}
+	ts.Fatalf("waited in vain for %q in:\n%s", args[0], ts.ReadFile("stdout"))
+}
