@@ -59,7 +59,7 @@ type rowWriter struct {
 
 func (w *rowWriter) list(dst []byte, l *level, words []uint64) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(words)/l.width))
-	if !l.hasStrings() {
+	if !l.strings {
 		for _, x := range words {
 			dst = binary.LittleEndian.AppendUint64(dst, x)
 		}
@@ -86,15 +86,6 @@ func (w *rowWriter) strings(dst []byte) []byte {
 		dst = append(dst, s...)
 	}
 	return dst
-}
-
-func (l *level) hasStrings() bool {
-	for i := range l.groups {
-		if l.groups[i].kind == expr.String {
-			return true
-		}
-	}
-	return false
 }
 
 // stringWords calls f with the place of each word of a tile or entry that

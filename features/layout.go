@@ -91,6 +91,7 @@ func (p *Plan) place(l *level) {
 	width := 1 // the tile's start
 	for i := range l.groups {
 		g := &l.groups[i]
+		l.strings = l.strings || g.kind == expr.String
 		g.n = width
 		width++
 		for _, part := range []*int{&g.sum, &g.moments, &g.min, &g.max, &g.first, &g.last} {

@@ -53,16 +53,17 @@ type Output struct {
 // A level is one set of tiles of a row: all sliding windows of one hop share
 // one, as do tumbling windows of one length and offset.
 type level struct {
-	index  int // in Plan.levels
-	kind   levelKind
-	hop    int64 // length of a tile, microseconds
-	offset int64
-	span   int64 // tiles, values and ids: how far behind the newest time they are of use
-	width  int   // words of a tile or entry
-	groups []group
-	max    int // values and ids: at most so many
-	head   int // where the open tile lies in Row.head
-	list   int // which of Row.lists holds what is closed
+	index   int // in Plan.levels
+	kind    levelKind
+	hop     int64 // length of a tile, microseconds
+	offset  int64
+	span    int64 // tiles, values and ids: how far behind the newest time they are of use
+	width   int   // words of a tile or entry
+	groups  []group
+	strings bool // some group's values are strings
+	max     int  // values and ids: at most so many
+	head    int  // where the open tile lies in Row.head
+	list    int  // which of Row.lists holds what is closed
 }
 
 type levelKind uint8

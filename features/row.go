@@ -268,6 +268,16 @@ func (p *Plan) prune(r *Row, l *level, horizon int64) {
 		horizon++ // an entry at the horizon itself is dead
 	}
 	closed := &r.lists[l.list]
+	if w := closed.words(); len(w) > 0 && l.hasTile() && !l.strings {
+		// The first is dead, or nothing would be due. It is not read: of many rows
+		// its memory is cold, and nothing else needs it.
+		n := l.width
+		for n < len(w) && int64(w[n]) < horizon {
+			n += l.width
+		}
+		closed.dropFront(n)
+		r.baseDirty = true
+	}
 	for len(closed.words()) > 0 && int64(closed.words()[0]) < horizon {
 		p.dropFront(r, l, closed)
 		r.baseDirty = true
