@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/deploy/client"
-	"github.com/millrace/millrace/deploy/project"
 	"github.com/millrace/millrace/features"
 )
 
@@ -47,9 +46,9 @@ func (c *featuresGetCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	plan := p.Plan(c.View)
-	if plan == nil {
-		return noView(p, c.View)
+	plan, err := choosePlan(p, c.View)
+	if err != nil {
+		return err
 	}
 	req, err := c.request(plan)
 	if err != nil {
@@ -75,14 +74,6 @@ func (c *featuresGetCmd) Run(ctx context.Context, a *app) error {
 	}
 	printTable(a.stdout, answer.AsOf, entity, columns)
 	return nil
-}
-
-func noView(p *project.Project, name string) error {
-	var names []string
-	for _, v := range p.Views {
-		names = append(names, v.Name)
-	}
-	return usagef("there is no view %q; the project has %s", name, strings.Join(names, ", "))
 }
 
 // request makes the query of the flags.

@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"reflect"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 
@@ -34,12 +35,17 @@ type cli struct {
 	Run      runCmd      `cmd:"" help:"Run a project: pipeline, lake and HTTP server in one process."`
 	Ingest   ingestCmd   `cmd:"" help:"Send the events of a file to a running server."`
 	Features featuresCmd `cmd:"" help:"Look up features from a running server."`
+	Dataset  datasetCmd  `cmd:"" help:"Build training sets from the events of the past."`
 	Serve    serveCmd    `cmd:"" help:"Serve HTTP only, in one of several processes."`
 	Pipeline pipelineCmd `cmd:"" help:"Apply events only, in one of several processes."`
 	DLQ      dlqCmd      `cmd:"" name:"dlq" help:"Look at the dead letters: events that could not be applied."`
 	Bench    benchCmd    `cmd:"" help:"Measure the speed of this machine."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 }
+
+// stopLimit is for how long a command may take to end after a signal. Nothing is
+// lost where it is cut off: all that counts is committed or acknowledged.
+const stopLimit = 4500 * time.Millisecond
 
 const description = `Millrace turns events on Kafka topics into features to look up.
 
@@ -99,7 +105,13 @@ func run(args []string) int {
 	// ends the process at once, as it does by default.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop)
+	late := context.AfterFunc(ctx, func() {
+		stop()
+		time.Sleep(stopLimit)
+		fmt.Fprintf(os.Stderr, "millrace: not everything had stopped %v after the signal; what was not committed is read again at the next start\n", stopLimit)
+		os.Exit(exitFailed)
+	})
+	defer late()
 
 	var c cli
 	parser := kong.Must(&c,

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -42,7 +43,7 @@ func TestScripts(t *testing.T) {
 
 // TestSharedScripts runs several processes of one project on a Kafka and a Redis.
 func TestSharedScripts(t *testing.T) {
-	b, err := broker.Start(broker.Options{})
+	b, err := broker.Start(broker.Options{Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
