@@ -71,7 +71,8 @@ type History struct {
 	places  map[string]uint64 // in strings
 	sorted  bool
 
-	main *player
+	main *player // goes on from row to row
+	side *player // goes on from main for one row
 }
 
 // NewHistory returns an empty history that will be asked for rows as of moments
@@ -183,14 +184,19 @@ func (h *History) Row(upTo, knownBy int64) *Row {
 		h.main = h.replay.newPlayer()
 	}
 	p := h.main
-	if p.next > end || p.arrived > knownBy { // it has seen too much
+	if upTo < p.upTo || knownBy < p.arrived { // it has gone too far
 		p = h.replay.newPlayer()
 	} else {
+		p.upTo = upTo
 		p.skipTo(h.count(h.replay.oldest(upTo)))
 		if p.play(h, end, knownBy); p.next == end {
 			return p.row
 		}
-		p = p.clone()
+		if h.side == nil {
+			h.side = h.replay.newPlayer()
+		}
+		h.side.follow(p)
+		p = h.side
 	}
 	p.skipTo(h.count(h.replay.oldest(upTo)))
 	for p.next < end {
@@ -258,12 +264,13 @@ func compareKeys(aTime, bTime int64, aOrder, bOrder uint64) int {
 type player struct {
 	shard   *Shard
 	row     *Row
-	next    int   // the first event that is not in the row
+	next    int   // the first event that is not in the row, nor left out
+	upTo    int64 // of the last row asked for: older events may have been left out
 	arrived int64 // when the last of the row's events arrived
 }
 
 func (rp *Replay) newPlayer() *player {
-	p := &player{shard: rp.past.NewShard(NoTime, Counts{}), row: rp.past.NewRow(), arrived: math.MinInt64}
+	p := &player{shard: rp.past.NewShard(NoTime, Counts{}), row: rp.past.NewRow(), upTo: NoTime, arrived: NoTime}
 	p.shard.vals = p.shard.buf
 	return p
 }
@@ -300,16 +307,17 @@ func (p *player) play(h *History, end int, knownBy int64) {
 	}
 }
 
-// clone returns a player that goes on from where p is and leaves p there.
-func (p *player) clone() *player {
-	s, r := *p.shard, *p.row
-	s.cuts = slices.Clone(s.cuts)
-	r.head = slices.Clone(r.head)
-	r.lists = slices.Clone(r.lists)
+// follow makes p one that goes on from where another is and leaves that there.
+// It copies into the memory that p has.
+func (p *player) follow(o *player) {
+	p.next, p.arrived, p.shard.Newest = o.next, o.arrived, o.shard.Newest
+	copy(p.shard.cuts, o.shard.cuts)
+	r, from := p.row, o.row
+	r.newest = from.newest
+	copy(r.head, from.head)
 	for i := range r.lists {
-		r.lists[i] = list{buf: slices.Clone(r.lists[i].words())}
+		r.lists[i] = list{buf: append(r.lists[i].buf[:0], from.lists[i].words()...)}
 	}
-	r.strings = slices.Clone(r.strings)
-	r.unused = slices.Clone(r.unused)
-	return &player{shard: &s, row: &r, next: p.next, arrived: p.arrived}
+	r.strings = append(r.strings[:0], from.strings...)
+	r.unused = append(r.unused[:0], from.unused...)
 }
