@@ -34,23 +34,48 @@ const rowsInput = -1
 func (g *group) add(t []uint64, w uint64, at int64, order uint64) {
 	n := t[g.n] + 1
 	t[g.n] = n
-	if g.sum != 0 {
-		g.addSum(t, w)
-	}
-	if g.moments != 0 {
-		addMoments(t[g.moments:g.moments+2:g.moments+2], g.number(w), float64(n))
-	}
-	if g.min != 0 && (n == 1 || g.less(w, t[g.min])) {
-		t[g.min] = w
-	}
-	if g.max != 0 && (n == 1 || g.less(t[g.max], w)) {
-		t[g.max] = w
+	if g.kind == expr.Float {
+		g.addNumber(t, math.Float64frombits(w), n)
+	} else {
+		g.addWhole(t, w, n)
 	}
 	if g.first != 0 && (n == 1 || earlier(at, order, t[g.first:])) {
 		t[g.first], t[g.first+1], t[g.first+2] = uint64(at), order, w
 	}
 	if g.last != 0 && (n == 1 || !earlier(at, order, t[g.last:])) {
 		t[g.last], t[g.last+1], t[g.last+2] = uint64(at), order, w
+	}
+}
+
+// addNumber is add for the parts of a double. It is the inner loop of all.
+func (g *group) addNumber(t []uint64, x float64, n uint64) {
+	if g.sum != 0 {
+		addFloat(t[g.sum:g.sum+2:g.sum+2], x)
+	}
+	if g.moments != 0 {
+		addMoments(t[g.moments:g.moments+2:g.moments+2], x, float64(n))
+	}
+	if g.min != 0 && (n == 1 || x < math.Float64frombits(t[g.min])) {
+		t[g.min] = math.Float64bits(x)
+	}
+	if g.max != 0 && (n == 1 || math.Float64frombits(t[g.max]) < x) {
+		t[g.max] = math.Float64bits(x)
+	}
+}
+
+// addWhole is add for the parts of an int, a bool or a time.
+func (g *group) addWhole(t []uint64, w uint64, n uint64) {
+	if g.sum != 0 {
+		addInt(t[g.sum:], w, uint64(int64(w)>>63))
+	}
+	if g.moments != 0 {
+		addMoments(t[g.moments:g.moments+2:g.moments+2], float64(int64(w)), float64(n))
+	}
+	if g.min != 0 && (n == 1 || int64(w) < int64(t[g.min])) {
+		t[g.min] = w
+	}
+	if g.max != 0 && (n == 1 || int64(t[g.max]) < int64(w)) {
+		t[g.max] = w
 	}
 }
 
@@ -98,14 +123,6 @@ func (g *group) less(a, b uint64) bool {
 		return math.Float64frombits(a) < math.Float64frombits(b)
 	}
 	return int64(a) < int64(b)
-}
-
-func (g *group) addSum(t []uint64, w uint64) {
-	if g.kind == expr.Float {
-		addFloat(t[g.sum:g.sum+2:g.sum+2], math.Float64frombits(w))
-		return
-	}
-	addInt(t[g.sum:], w, uint64(int64(w)>>63))
 }
 
 func (g *group) mergeSum(t, s []uint64) {
