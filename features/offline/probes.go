@@ -161,6 +161,9 @@ func jsonLines(in *bufio.Reader) iter.Seq2[probeLine, error] {
 				continue
 			}
 			line, err := parseObject(s.Bytes())
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
 			line.number = number
 			if first && !yield(probeLine{number: number, columns: line.columns}, err) {
 				return
