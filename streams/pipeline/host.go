@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -213,16 +214,31 @@ func (h *Host) prepare(ctx context.Context) error {
 	}
 	h.cluster = id
 	for _, p := range h.cfg.Plans {
-		for _, topic := range []string{p.Source.Topic, p.Topic(h.cfg.Project)} {
-			if err := h.cfg.Cluster.Ensure(ctx, topic, p.Source.Partitions, h.cfg.TopicConfig); err != nil {
-				return err
-			}
+		if err := h.cfg.Cluster.Ensure(ctx, p.Source.Topic, p.Source.Partitions, h.cfg.TopicConfig); err != nil {
+			return err
+		}
+		if p.Keyed() {
+			continue
+		}
+		if err := h.cfg.Cluster.Ensure(ctx, p.Topic(h.cfg.Project), p.Source.Partitions, rekeyedConfig(h.cfg.TopicConfig)); err != nil {
+			return err
 		}
 	}
 	return h.cfg.Cluster.Ensure(ctx, DeadLetters(h.cfg.Project), deadLetterPartitions, streams.DeadLetterConfig())
 }
 
 const deadLetterPartitions = 1
+
+// rekeyedConfig is the configuration of a re-keyed topic. A record grows by its
+// origin and perhaps its key, so the topic takes larger ones than its source.
+func rekeyedConfig(config map[string]string) map[string]string {
+	config = maps.Clone(config)
+	if config == nil {
+		config = map[string]string{}
+	}
+	config["max.message.bytes"] = "16777216"
+	return config
+}
 
 // runAll runs every processor and re-keyer that is ours and waits for them.
 func (h *Host) runAll(ctx context.Context) error {

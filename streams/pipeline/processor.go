@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"slices"
 	"time"
 
@@ -22,6 +21,7 @@ const (
 	cachedRows     = 50_000                 // rows kept in memory beside those of the last commit
 	deadLetterRoom = 500                    // dead letters in memory
 	poisonInARow   = 10                     // records in a row that panic before the shard stops
+	confirmEvery   = time.Second            // how often an idle shard looks at the store
 )
 
 // A processor applies one partition of a view's topic.
@@ -49,7 +49,9 @@ type processor struct {
 	encode  []byte
 	done    int64 // records since the last commit
 	since   time.Time
-	at      int64 // offset of the record that is being applied
+	at      int64 // offset of the record that is being applied; -1: what is being done is not about one
+
+	confirmed time.Time // when the store last proved to be where the shard left it
 }
 
 // An entry is a row in memory.
@@ -136,7 +138,7 @@ func (p *processor) attempt(ctx context.Context) error {
 	for {
 		batch, err := reader.Fetch(ctx)
 		if err != nil {
-			return p.explain(err)
+			return explain(err)
 		}
 		if err := p.apply(ctx, batch.Records); err != nil {
 			return err
@@ -144,6 +146,11 @@ func (p *processor) attempt(ctx context.Context) error {
 		caughtUp := batch.Next >= batch.HighWater
 		if p.done > 0 && (caughtUp || p.done >= commitRecords || time.Since(p.since) >= commitDelay) {
 			if err := p.commit(ctx); err != nil {
+				return err
+			}
+		}
+		if len(batch.Records) == 0 {
+			if err := p.confirm(ctx); err != nil {
 				return err
 			}
 		}
@@ -173,69 +180,6 @@ func (p *processor) restore(ctx context.Context) error {
 	return nil
 }
 
-// open returns a reader at the stored progress, once the log has proved to be
-// the one that the progress is about.
-func (p *processor) open(ctx context.Context) (*streams.Reader, error) {
-	g := &p.state.Progress
-	if g.Cluster != p.host.cluster || g.Topic != p.topic {
-		return nil, stopf("the store was filled from topic %s of cluster %s, and this is topic %s of cluster %s: use that cluster, or an empty store", g.Topic, g.Cluster, p.topic, p.host.cluster)
-	}
-	first, next, err := p.host.cfg.Cluster.Bounds(ctx, p.topic, p.shard.Index)
-	if err != nil {
-		return nil, err
-	}
-	switch {
-	case p.state.Token == (online.Token{}):
-		g.Next = first
-	case g.Next > next:
-		return nil, stopf("the store has applied the log up to offset %d, and the log ends at %d: it lost records or is another; use the log that was applied, or an empty store", g.Next, next)
-	case g.Next < first:
-		return nil, stopf("the store has applied the log up to offset %d, and the log now begins at %d: records in between are gone; raise the topic's retention, and start again with an empty store", g.Next, first)
-	case g.Next > first:
-		return p.openChecked(ctx)
-	}
-	return p.host.cfg.Cluster.Reader(p.topic, p.shard.Index, g.Next), nil
-}
-
-// openChecked reads the last applied record again and compares its checksum.
-func (p *processor) openChecked(ctx context.Context) (*streams.Reader, error) {
-	g := &p.state.Progress
-	reader := p.host.cfg.Cluster.Reader(p.topic, p.shard.Index, g.Next-1)
-	batch, err := reader.Fetch(ctx)
-	if err != nil {
-		reader.Close()
-		return nil, p.explain(err)
-	}
-	if len(batch.Records) > 0 && batch.Records[0].Offset == g.Next-1 {
-		if sum := checksum(&batch.Records[0]); sum != g.Checksum {
-			reader.Close()
-			return nil, stopf("the record at offset %d is not the one that the store has applied (checksum %08x, not %08x): the topic was made anew; use an empty store", g.Next-1, sum, g.Checksum)
-		}
-		reader.Close()
-		return p.host.cfg.Cluster.Reader(p.topic, p.shard.Index, g.Next), nil
-	}
-	reader.Close()
-	return nil, stopf("offset %d, which the store has applied, is not in the log: use the log that was applied, or an empty store", g.Next-1)
-}
-
-func (p *processor) explain(err error) error {
-	var out *streams.OutOfRange
-	if errors.As(err, &out) {
-		return errAgain // open says what is wrong, or the log moved on
-	}
-	if errors.Is(err, streams.ErrNoTopic) {
-		return stopf("%v", err)
-	}
-	return err
-}
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-// checksum is the CRC-32C of a record's key and value.
-func checksum(r *streams.Record) uint32 {
-	return crc32.Update(crc32.Update(0, castagnoli, r.Key), castagnoli, r.Value)
-}
-
 // apply folds records, which are in offset order, into rows in memory. A panic
 // ends the attempt; the next one buries the record that caused it.
 func (p *processor) apply(ctx context.Context, records []streams.Record) (err error) {
@@ -253,6 +197,7 @@ func (p *processor) apply(ctx context.Context, records []streams.Record) (err er
 	if err := p.decode(records); err != nil {
 		return err
 	}
+	p.at = -1
 	if err := p.loadRows(ctx); err != nil {
 		return err
 	}
@@ -260,6 +205,9 @@ func (p *processor) apply(ctx context.Context, records []streams.Record) (err er
 }
 
 func (p *processor) poisoned(cause any) error {
+	if _, known := p.poison[p.at]; known || p.at < 0 {
+		return stopf("the program panicked, and not because of one record: %v", cause)
+	}
 	p.poison[p.at] = fmt.Sprint(cause)
 	p.host.cfg.Log.Error("a record made the program panic; it becomes a dead letter", "view", p.plan.View.Name, "topic", p.topic, "partition", p.shard.Index, "offset", p.at, "panic", cause)
 	for n := int64(1); n < poisonInARow; n++ {
@@ -375,12 +323,13 @@ func (p *processor) loadRows(ctx context.Context) error {
 func (p *processor) fold(ctx context.Context, records []streams.Record) error {
 	for i := range records {
 		rec, e := &records[i], &p.events[i]
-		p.at = rec.Offset
 		if n := p.rows[i]; n != nil && !n.dirty && len(p.dirty) == online.MaxRows {
+			p.at = -1
 			if err := p.commit(ctx); err != nil {
 				return err
 			}
 		}
+		p.at = rec.Offset
 		fresh, err := p.origin(rec, e)
 		if err != nil {
 			return err

@@ -102,16 +102,10 @@ func (r *rekeyer) lane(ctx context.Context, partition int) (*lane, error) {
 	if l.state, err = r.host.cfg.Store.State(ctx, l.shard); err != nil {
 		return nil, fmt.Errorf("the store does not answer: %w", err)
 	}
-	g := &l.state.Progress
 	if l.state.Token == (online.Token{}) {
-		*g = online.Progress{Cluster: r.host.cluster, Topic: r.plan.Source.Topic, Newest: features.NoTime}
-		g.Next, _, err = r.host.cfg.Cluster.Bounds(ctx, g.Topic, partition)
-		return l, err
+		l.state.Progress = online.Progress{Cluster: r.host.cluster, Topic: r.plan.Source.Topic, Newest: features.NoTime}
 	}
-	if g.Cluster != r.host.cluster {
-		return nil, stopf("the store was filled from cluster %s, and this is cluster %s: use that cluster, or an empty store", g.Cluster, r.host.cluster)
-	}
-	return l, nil
+	return l, sameLog(ctx, r.host, r.plan.Source.Topic, partition, &l.state)
 }
 
 // read fetches a lane's batches until ctx ends.
