@@ -30,6 +30,7 @@ const (
 type cli struct {
 	LogLevel slog.Level `placeholder:"LEVEL" help:"Least level of what is logged to stderr: debug, info, warn or error. The default is info." env:"MILLRACE_LOG_LEVEL"`
 
+	Demo     demoCmd     `cmd:"" help:"See thirteen years of stock prices stream into features."`
 	Init     initCmd     `cmd:"" help:"Write an example project to begin with."`
 	Check    checkCmd    `cmd:"" help:"Say what is wrong with a project file."`
 	Run      runCmd      `cmd:"" help:"Run a project: pipeline, lake and HTTP server in one process."`

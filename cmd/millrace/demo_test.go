@@ -1,0 +1,211 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/millrace/millrace/deploy/client"
+	"github.com/millrace/millrace/loadtest/stocks"
+)
+
+// startDemo starts a demo in a process of its own.
+func startDemo(t *testing.T, args ...string) (cmd *exec.Cmd, stdout io.Reader, stderr *bytes.Buffer) {
+	t.Helper()
+	cmd = exec.CommandContext(t.Context(), "millrace", append([]string{"demo"}, args...)...)
+	stderr = &bytes.Buffer{}
+	cmd.Stderr = stderr
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return cmd, stdout, stderr
+}
+
+// signalIn sends a demo the signal when it begins to show a year, waits for its
+// end, and returns its exit status and what it said.
+func signalIn(t *testing.T, year string, signal os.Signal, args ...string) (status int, stderr string) {
+	t.Helper()
+	cmd, stdout, said := startDemo(t, args...)
+	sent := false
+	for lines := bufio.NewScanner(stdout); lines.Scan(); {
+		if strings.HasPrefix(lines.Text(), year) && !sent {
+			sent = true
+			if err := cmd.Process.Signal(signal); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	err := cmd.Wait()
+	var exit *exec.ExitError
+	if !sent || !errors.As(err, &exit) {
+		t.Fatalf("the demo ended by itself, with %v (a line of %s: %v):\n%s", err, year, sent, said)
+	}
+	return exit.ExitCode(), said.String()
+}
+
+// headless runs a demo to its end and returns the object that it prints.
+func headless(t *testing.T, dir string) demoResult {
+	t.Helper()
+	cmd, stdout, stderr := startDemo(t, "--headless", "--json", "--data-dir", dir)
+	text, err := io.ReadAll(stdout)
+	if err := errors.Join(err, cmd.Wait()); err != nil {
+		t.Fatalf("%v:\n%s", err, stderr)
+	}
+	var r demoResult
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&r); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		t.Fatalf("more than one object: %s", text)
+	}
+	if r.Events != 12_154 || r.DeadLetters != 0 || r.StoreRows != 5 || r.DataDir != dir {
+		t.Errorf("%s\nis not of 12,154 events in 5 rows and %s", text, dir)
+	}
+	return r
+}
+
+// TestDatasetIsWhatTheDemoServed holds what lookups answer after each event
+// against what a dataset says about the same moment, to the last bit.
+func TestDatasetIsWhatTheDemoServed(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	served := serveAll(t, dir)
+	var events, probes bytes.Buffer
+	for _, e := range stocks.Events() {
+		fmt.Fprintf(&events, "%s\n", e.JSON)
+		ret, _ := e.Return()
+		fmt.Fprintf(&probes, `{"symbol":%q,"as_of":%q,"ret":%v}`+"\n", e.Symbol, e.Time.Format(time.RFC3339), ret)
+	}
+	project, out := filepath.Join(dir, "stocks.yaml"), filepath.Join(dir, "out.jsonl")
+	for name, text := range map[string][]byte{project: stocks.ProjectFile(), project + ".jsonl": events.Bytes(), out + ".probes.jsonl": probes.Bytes()} {
+		if err := os.WriteFile(name, text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	build := exec.CommandContext(t.Context(), "millrace", "dataset", "build", "-p", project, "--view", stocks.View,
+		"--events", stocks.Source+"="+project+".jsonl", "--probes", out+".probes.jsonl", "--out", out)
+	if text, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	file, err := os.Open(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	rows := json.NewDecoder(file)
+	rows.UseNumber()
+	for n, want := range served {
+		row := map[string]any{}
+		if err := rows.Decode(&row); err != nil {
+			t.Fatal(err)
+		}
+		for name, v := range want {
+			got, there := row[name]
+			if !there || bitsOf(t, got) != bitsOf(t, v) {
+				t.Fatalf("row %d, %v on %v: %s is %v in the dataset and was served as %v", n, row["symbol"], row["as_of"], name, got, v)
+			}
+		}
+	}
+	if rows.More() {
+		t.Errorf("the dataset has more than %d rows", len(served))
+	}
+}
+
+// bitsOf are those of a double, and others for a missing value.
+func bitsOf(t *testing.T, v any) uint64 {
+	if v == nil {
+		return math.Float64bits(math.NaN())
+	}
+	x, err := v.(json.Number).Float64()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return math.Float64bits(x)
+}
+
+// serveAll replays all events in this process, and returns for each the
+// features that were served right after it.
+func serveAll(t *testing.T, dir string) (served []map[string]any) {
+	p, err := stocks.Project(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Kafka.EmbeddedPort, p.HTTP.Listen = 0, "127.0.0.1:0"
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	err = withEngines(t.Context(), p, log, func(e *engines) error {
+		return withServer(t.Context(), e, func(ctx context.Context, _ string, c *client.Client) error {
+			r := stocks.Replay{Source: &p.Plan(stocks.View).Source, Cluster: e.cluster, Producer: e.producer, Client: c}
+			r.Served = func(day []stocks.Event, _ time.Duration, got *stocks.Vectors) {
+				for i := range day {
+					row := map[string]any{}
+					for _, c := range got.Columns[1:] { // after the symbol
+						row[c.Name] = c.Values[i]
+					}
+					served = append(served, row)
+				}
+			}
+			return r.Run(ctx)
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if features := len(p.Plan(stocks.View).Outputs()); len(served) != 12_154 || len(served[0]) != features {
+		t.Fatalf("%d answers of %d features, want 12,154 of %d", len(served), len(served[0]), features)
+	}
+	return served
+}
+
+// TestDemoGoesOn kills a demo, interrupts the next, and lets one end.
+func TestDemoGoesOn(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if status, stderr := signalIn(t, "2003", os.Kill, "--data-dir", dir); status != -1 {
+		t.Fatalf("exit status %d of a killed demo:\n%s", status, stderr)
+	}
+	status, stderr := signalIn(t, "2007", os.Interrupt, "--data-dir", dir)
+	if status != exitFailed || !strings.Contains(stderr, "demo --data-dir "+dir) {
+		t.Errorf("exit status %d after Ctrl-C, and not a word how to go on:\n%s", status, stderr)
+	}
+	r := headless(t, dir)
+	if r.Lookups < 1000 || r.Lookups > 7000 || r.Freshness.P50 == nil || *r.Freshness.P50 <= 0 || *r.Freshness.P99 < *r.Freshness.P50 {
+		t.Errorf("%d lookups of the years from 2008 on, freshness %v", r.Lookups, r.Freshness)
+	}
+	if r := headless(t, dir); r.Lookups != 0 || r.Freshness.P50 != nil {
+		t.Errorf("a demo with nothing to do made %d lookups", r.Lookups)
+	}
+}
+
+func TestDemoLeavesAnotherProjectAlone(t *testing.T) {
+	dir := t.TempDir()
+	own := []byte("project: own\n")
+	if err := os.WriteFile(filepath.Join(dir, "stocks.yaml"), own, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), "millrace", "demo", "--data-dir", dir).CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != exitUsage || !strings.Contains(string(out), "another --data-dir") {
+		t.Errorf("%v: %s", err, out)
+	}
+	if text, err := os.ReadFile(filepath.Join(dir, "stocks.yaml")); err != nil || !bytes.Equal(text, own) {
+		t.Errorf("the file was changed: %v %s", err, text)
+	}
+}
