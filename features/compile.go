@@ -17,6 +17,9 @@ const (
 	maxFeatures = 256
 	maxDerive   = 64
 	maxFields   = 256
+	maxInputs   = 64      // of one exact window: a bit of a word each
+	maxRowBytes = 4 << 20 // with every tile there: a lookup reads it, and a commit may write it
+	maxName     = 150     // of a source and its entity's fields together, which make the name of a topic
 )
 
 // stateVersion changes when the same view gives other rows than before.
@@ -33,6 +36,10 @@ func Compile(clock Clock, src Source, v View) (*Plan, error) {
 		return nil, c.faults
 	}
 	c.layout()
+	c.sizes()
+	if len(c.faults) > 0 {
+		return nil, c.faults
+	}
 	c.fingerprints()
 	return c.plan, nil
 }
@@ -137,6 +144,9 @@ func (c *compiler) sourceFields(s Source, path func(...string) []string) {
 	if s.Dedup != 0 && s.ID == "" {
 		c.fault(path("dedup"), "needs id: the field that identifies an event")
 	}
+	if s.Dedup != 0 && s.Dedup < s.Lateness {
+		c.fault(path("dedup"), "%v is shorter than lateness, %v: an event as late as that could not be told from its copy; give at least the lateness", s.Dedup, s.Lateness)
+	}
 }
 
 // keyFields finds fields that make a key, which are strings or ints.
@@ -190,6 +200,12 @@ func (c *compiler) sourceTimes(s Source, path func(...string) []string) {
 func (c *compiler) view(v View) {
 	path := func(keys ...string) []string { return append([]string{"views", v.Name}, keys...) }
 	c.name(path(), v.Name)
+	if v.Source != c.plan.Source.Name {
+		c.fault(path("source"), "%q is not the source that the view is compiled with, %q", v.Source, c.plan.Source.Name)
+	}
+	if n := len(v.Source) + len(strings.Join(v.Entity, ".")); n > maxName {
+		c.fault(path("entity"), "the names of the source and of the entity's fields have %d characters together; at most %d", n, maxName)
+	}
 	v.Features = slices.Clone(v.Features)
 	if len(v.Entity) == 0 || len(v.Entity) > 8 {
 		c.fault(path("entity"), "give one to eight fields that name what the features are about")
@@ -335,8 +351,17 @@ func (c *compiler) fingerprints() {
 	p := c.plan
 	s, v := &p.Source, &p.View
 	base := []string{
-		"state " + stateVersion, s.Topic, s.EventTime, s.ID, s.Format, strings.Join(v.Entity, ","), v.Where,
-		fmt.Sprint(s.Dedup, s.Lateness, s.MaxAhead, s.MaxJump, s.AllowNonfinite, p.Clock),
+		"state " + stateVersion, s.Topic, s.Format, strings.Join(v.Entity, ","), v.Where,
+		fmt.Sprint(p.fields[c.field(s.EventTime)], s.Dedup, s.Lateness, s.MaxAhead, s.AllowNonfinite, p.Clock),
+	}
+	if s.ID != "" {
+		base = append(base, fmt.Sprint(p.fields[p.id]))
+	}
+	if p.Clock == EventClock {
+		base = append(base, fmt.Sprint(s.MaxJump))
+	}
+	if s.Format == "csv" { // the place of a column decides which it is
+		base = append(base, fmt.Sprint(s.Fields))
 	}
 	if p.where != nil {
 		for _, u := range p.where.Uses() {

@@ -22,7 +22,7 @@ func (c *compiler) layout() {
 	}
 	if p.Source.Dedup > 0 {
 		p.ids = len(p.levels)
-		p.levels = append(p.levels, level{kind: ids, span: p.Source.Dedup.Microseconds(), width: entryKey, max: maxValuesLimit})
+		p.levels = append(p.levels, level{kind: ids, span: p.Source.Dedup.Microseconds(), width: entryKey, max: maxIDs})
 	}
 	p.headSize = len(p.levels) // when each level's oldest tile dies
 	for i := range p.levels {
@@ -42,7 +42,8 @@ func (c *compiler) level(w Window) int {
 	case w.Kind == Tumbling:
 		want = level{kind: tumbling, hop: w.Size.Microseconds(), offset: w.Offset.Microseconds()}
 	case w.Exact:
-		want = level{kind: values, span: w.Size.Microseconds() + p.lateness, max: w.MaxValues}
+		size := w.Size.Microseconds()
+		want = level{kind: values, span: size + p.lateness, late: max(size, p.lateness), max: w.MaxValues}
 	}
 	for i := range p.levels {
 		l := &p.levels[i]
@@ -148,8 +149,38 @@ func (p *Plan) lateHorizon() int64 {
 		case tumbling:
 			h = max(h, 2*l.hop) // the last closed window while the next is open
 		case values:
-			h = max(h, l.span-p.lateness)
+			h = max(h, l.late)
 		}
 	}
 	return h
+}
+
+// sizes refuses views whose rows could become too large.
+func (c *compiler) sizes() {
+	p := c.plan
+	path := []string{"views", p.View.Name, "features"}
+	bytes := 0
+	for i := range p.levels {
+		l := &p.levels[i]
+		if l.kind == values && len(l.groups) > maxInputs {
+			c.fault(path, "the exact windows of %v look at %d fields and derivations; at most %d", micros(l.span-p.lateness), len(l.groups), maxInputs)
+		}
+		bytes += 8 * l.width * l.most()
+	}
+	if bytes > maxRowBytes {
+		c.fault(path, "a row could have %d MB, at most %d: use longer hops, a smaller max_values, or several views", bytes>>20, maxRowBytes>>20)
+	}
+}
+
+// most is how many tiles or entries of a level a row can have.
+func (l *level) most() int {
+	switch l.kind {
+	case sliding:
+		return int(l.span/l.hop) + 2
+	case tumbling:
+		return 3
+	case lifetime:
+		return 1
+	}
+	return l.max
 }

@@ -107,6 +107,23 @@ func TestOracle(t *testing.T) {
 		w := featurestest.New(seed)
 		p := newReplay(t, w)
 		fates, newests := w.Fates()
+		checkCounts := func() {
+			var want features.Counts
+			for _, f := range fates {
+				switch f {
+				case featurestest.Folded:
+					want.Applied++
+				case featurestest.Dropped:
+					want.Dropped++
+				case featurestest.Duplicate:
+					want.Duplicates++
+				}
+			}
+			got := p.shard.Counts
+			if got.Truncated = 0; got != want {
+				t.Fatalf("seed %d: counts %+v, want %+v", seed, got, want)
+			}
+		}
 		r := rand.New(rand.NewPCG(seed, 1))
 		for i := range w.Events {
 			if got := p.apply(i); got != fates[i] {
@@ -129,6 +146,7 @@ func TestOracle(t *testing.T) {
 				}
 			}
 		}
+		checkCounts()
 	}
 }
 

@@ -59,6 +59,7 @@ type level struct {
 	offset  int64
 	span    int64 // tiles, values and ids: how far behind the newest time they are of use
 	width   int   // words of a tile or entry
+	late    int64 // values: an event this much older than the newest is not taken
 	groups  []group
 	strings bool // some group's values are strings
 	max     int  // values and ids: at most so many

@@ -102,7 +102,7 @@ func (p *Plan) fold(r *Row, vals []Value, e *Event, newest int64, cuts []levelCu
 		}
 		switch l.kind {
 		case values:
-			if e.Time > cuts[i].horizon {
+			if e.Time > newest-l.late {
 				truncated += p.foldValues(r, l, vals, e)
 				traced = true
 			}

@@ -48,7 +48,7 @@ func (p *Plan) Vector(dst []Value, r *Row, at At, request []Value) []Value {
 	if len(p.onDemand) == 0 {
 		return dst
 	}
-	row := append(append(make([]Value, 0, p.features+len(p.request)), out[:p.features]...), request...)
+	row := append(append(make([]Value, 0, p.features+len(p.request)), out[:p.features]...), request[:min(len(request), len(p.request))]...)
 	row = append(row, make([]Value, p.features+len(p.request)-len(row))...)
 	for i, d := range p.onDemand {
 		out[p.features+i], _ = d.Eval(row)

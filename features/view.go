@@ -66,11 +66,11 @@ func ParseField(name, typ string) (Field, error) {
 type Source struct {
 	Name           string
 	Topic          string
-	KeyedBy        []string // the fields of the producer's key; empty: the key says nothing
-	Format         string   // json or csv
-	EventTime      string   // the field that holds the event time
-	ID             string   // the field that identifies an event; needed for Dedup
-	Dedup          time.Duration
+	KeyedBy        []string      // the fields of the producer's key; empty: the key says nothing
+	Format         string        // json or csv
+	EventTime      string        // the field that holds the event time
+	ID             string        // the field that identifies an event; needed for Dedup
+	Dedup          time.Duration // an id is remembered until the newest event time of the shard is this far past its event; at least Lateness
 	Lateness       time.Duration
 	MaxAhead       time.Duration // default 1m
 	MaxJump        time.Duration // default 30d; with clock: event only

@@ -40,6 +40,9 @@ func (w Window) withDefaults() (Window, error) {
 		return w, nil
 	case Tumbling:
 		return w, w.checkTumbling()
+	case Sliding:
+	default:
+		return w, fmt.Errorf("window kind %d is not known", w.Kind)
 	}
 	if w.Offset != 0 || w.Open {
 		return w, fmt.Errorf("offset and open belong to tumbling windows")
@@ -101,6 +104,7 @@ func (w Window) checkTumbling() error {
 const (
 	maxTiles       = 10_000
 	maxValuesLimit = 100_000
+	maxIDs         = 100_000 // ids of one entity; beyond them the oldest is forgotten, and counted
 	maxLength      = 10 * 366 * 24 * time.Hour
 )
 

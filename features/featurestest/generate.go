@@ -60,7 +60,7 @@ func (w *World) source(unit time.Duration) {
 		w.Source.Lateness = unit * time.Duration(w.r.IntN(60))
 	}
 	if w.r.IntN(3) == 0 {
-		w.Source.ID, w.Source.Dedup = "id", unit*time.Duration(1+w.r.IntN(50))
+		w.Source.ID, w.Source.Dedup = "id", w.Source.Lateness+unit*time.Duration(1+w.r.IntN(50))
 	}
 	if w.r.IntN(2) == 0 {
 		w.Clock = features.EventClock

@@ -218,7 +218,7 @@ func (b *build) sweep(ctx context.Context, e *entity) {
 		}
 		p := &b.probes[i]
 		row := e.history.Row(b.upTo(p), p.KnownBy)
-		vector = b.plan.Vector(vector[:0], row, features.At{AsOf: p.AsOf, ExcludeCurrent: b.o.ExcludeCurrent}, p.Request)
+		vector = b.plan.Vector(vector[:0], row, features.At{AsOf: p.AsOf}, p.Request)
 		b.set.put(i, vector)
 	}
 }

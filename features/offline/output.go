@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -70,14 +71,13 @@ func write(ctx context.Context, path string, plan *features.Plan, probes *probeF
 	defer func() {
 		f.Close()
 		if err != nil {
-			os.Remove(partial)
-			err = fmt.Errorf("offline: %s: %w", path, err)
+			err = fmt.Errorf("offline: %s: %w", path, errors.Join(err, os.Remove(partial)))
 		}
 	}()
 	out := bufio.NewWriterSize(f, 256<<10)
 	w := newWriter(path, plan, probes)
-	if !w.json {
-		out.Write(w.header())
+	if _, err := out.Write(w.header()); err != nil {
+		return err
 	}
 	for i := range probes.probes {
 		if i%reportEvery == 0 && ctx.Err() != nil {
@@ -96,7 +96,11 @@ func write(ctx context.Context, path string, plan *features.Plan, probes *probeF
 	return os.Rename(partial, path)
 }
 
+// header returns the first line of a CSV file.
 func (w *writer) header() []byte {
+	if w.json {
+		return nil
+	}
 	names := make([]features.Value, len(w.fields))
 	for i, f := range w.fields {
 		names[i] = expr.StringValue(f.Name)

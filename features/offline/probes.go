@@ -64,20 +64,22 @@ func readProbes(ctx context.Context, path string, plan *features.Plan, knownByAr
 		lines = jsonLines
 	}
 	var p *probeParser
-	number := 1
-	for line, err := range lines(skipMark(in)) {
-		number = line.number
+	text, err := skipMark(in)
+	if err != nil {
+		return nil, fmt.Errorf("offline: %s: %w", path, err)
+	}
+	for line, err := range lines(text) {
 		if err == nil && p == nil {
 			f.columns = line.columns
 			p, err = newProbeParser(f, plan, knownByArrival)
 		} else if err == nil {
 			err = f.add(p, line)
 		}
-		if err == nil && number%reportEvery == 0 {
+		if err == nil && line.number%reportEvery == 0 {
 			err = ctx.Err()
 		}
 		if err != nil {
-			return nil, fmt.Errorf("offline: %s:%d: %w", path, number, err)
+			return nil, fmt.Errorf("offline: %s:%d: %w", path, line.number, err)
 		}
 	}
 	if p == nil {
@@ -116,12 +118,13 @@ type probeLine struct {
 }
 
 // skipMark skips a byte order mark.
-func skipMark(r io.Reader) *bufio.Reader {
+func skipMark(r io.Reader) (*bufio.Reader, error) {
 	b := bufio.NewReaderSize(r, 64<<10)
 	if mark, _ := b.Peek(3); string(mark) == "\ufeff" {
-		b.Discard(3)
+		_, err := b.Discard(len(mark))
+		return b, err
 	}
-	return b
+	return b, nil
 }
 
 func csvLines(in *bufio.Reader) iter.Seq2[probeLine, error] {
@@ -161,7 +164,7 @@ func jsonLines(in *bufio.Reader) iter.Seq2[probeLine, error] {
 				continue
 			}
 			line, err := parseObject(s.Bytes())
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
 			line.number = number
