@@ -2,7 +2,6 @@ package features_test
 
 import (
 	"bytes"
-	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -140,7 +139,7 @@ func TestOracle(t *testing.T) {
 				key := e.Values[featurestest.Key]
 				got, want := p.values(key.Str, asOf), w.Vector(fates, i+1, key, asOf)
 				for f, name := range w.View.Features {
-					if !near(got[f], want[f], w.Magnitude(name.Name), name.Agg) {
+					if !featurestest.Near(name.Agg, w.Magnitude(name.Name), got[f], want[f]) {
 						t.Fatalf("seed %d event %d entity %s at %d: %+v = %s, want %s", seed, i, key.Str, asOf, name, got[f].Text(), want[f].Text())
 					}
 				}
@@ -148,23 +147,6 @@ func TestOracle(t *testing.T) {
 		}
 		checkCounts()
 	}
-}
-
-// near allows 1e-12 of the sum of magnitudes, for variances of their squares.
-func near(got, want features.Value, magnitude float64, agg string) bool {
-	if got.Kind != expr.Float || want.Kind != expr.Float {
-		return got == want
-	}
-	a, b := got.Float(), want.Float()
-	switch agg {
-	case "min", "max", "first", "last":
-		return a == b
-	case "variance":
-		magnitude *= magnitude
-	case "std": // the square root of a small difference
-		return math.Abs(a*a-b*b) <= 1e-12*magnitude*magnitude
-	}
-	return math.Abs(a-b) <= 1e-12*magnitude
 }
 
 // TestRestartsChangeNothing commits, forgets and goes on at random places: the
@@ -240,7 +222,7 @@ func TestShuffleWithinLateness(t *testing.T) {
 			key := e.Values[featurestest.Key].Str
 			x, y := a.values(key, a.shard.Newest), b.values(key, a.shard.Newest)
 			for f, name := range w.View.Features {
-				if !near(x[f], y[f], w.Magnitude(name.Name), name.Agg) {
+				if !featurestest.Near(name.Agg, w.Magnitude(name.Name), x[f], y[f]) {
 					t.Fatalf("seed %d: %+v = %s in order, %s shuffled", seed, name, x[f].Text(), y[f].Text())
 				}
 			}

@@ -75,7 +75,7 @@ func inGo(t *testing.T) *Project {
 		HTTP:    HTTP{Listen: ":8080", MaxBodyBytes: 64_000},
 		Sources: []features.Source{{
 			Name: "prices", Topic: "daily.prices", KeyedBy: []string{"symbol"}, Format: "csv", EventTime: "time", ID: "row",
-			Dedup: 36 * time.Hour, Lateness: 14 * day, MaxAhead: 90 * time.Minute, MaxJump: 60 * day, Partitions: 8, AllowNonfinite: true,
+			Dedup: 36 * time.Hour, Lateness: day, MaxAhead: 90 * time.Minute, MaxJump: 60 * day, Partitions: 8, AllowNonfinite: true,
 			Fields: fields,
 		}},
 		Views: []features.View{{
