@@ -99,7 +99,7 @@ func connect(ctx context.Context, addresses []string) (*streams.Cluster, error) 
 	defer cancel()
 	if _, err := c.ID(ctx); err != nil {
 		c.Close()
-		return nil, fmt.Errorf("Kafka at %s does not answer; start it, or set kafka.addresses in the project file: %w", strings.Join(addresses, ", "), err)
+		return nil, fmt.Errorf("no answer from Kafka at %s; start it, or set kafka.addresses in the project file: %w", strings.Join(addresses, ", "), err)
 	}
 	return c, nil
 }

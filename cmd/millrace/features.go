@@ -20,6 +20,10 @@ type featuresCmd struct {
 	Get featuresGetCmd `cmd:"" help:"Look up the features of entities."`
 }
 
+// lookupTimeout is for how long a server that cannot answer just now is asked
+// again. It is longer than the server waits for --at-least.
+const lookupTimeout = 10 * time.Second
+
 type featuresGetCmd struct {
 	projectFlag
 	serverFlag
@@ -59,7 +63,7 @@ func (c *featuresGetCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer server.Close()
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
 	answer, err := server.Lookup(ctx, req)
 	if err != nil {

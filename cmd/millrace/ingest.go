@@ -22,7 +22,7 @@ import (
 // Of one request: what its events take is what has to be sent again when it
 // fails half-way.
 const (
-	batchEvents  = 2000
+	batchEvents  = 5000
 	batchBytes   = 512 << 10
 	batchTimeout = time.Minute // the server tries its log for 10 s, and the client the server
 )
