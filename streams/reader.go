@@ -15,7 +15,10 @@ import (
 )
 
 const (
-	fetchBytes = 4 << 20                // wanted of one answer; a batch that is larger comes whole
+	// fetchBytes are wanted of one answer; a batch that is larger comes whole. It
+	// is Kafka's own default: some 10,000 events a request, and what the broker
+	// writes and the reader reads is still in the caches of the processor.
+	fetchBytes = 1 << 20
 	fetchWait  = 250 * time.Millisecond // at the log's end
 	maxAnswer  = 256 << 20              // bytes of an answer that we accept
 	maxRecords = 4000                   // of one Batch
