@@ -85,6 +85,18 @@ func (r *Row) Newest() int64 { return r.newest }
 // Empty reports whether nothing is left in r, so that it equals a new row.
 func (r *Row) Empty() bool { return r.newest == NoTime }
 
+// Size returns about how many bytes r takes in memory.
+func (r *Row) Size() int {
+	words := len(r.head)
+	for i := range r.lists {
+		words += cap(r.lists[i].buf)
+	}
+	return rowOverhead + 8*words + 32*len(r.strings) + 48*len(r.seen)
+}
+
+// rowOverhead is about what a Row takes beside its tiles.
+const rowOverhead = 256
+
 // BaseDirty reports whether the base has changed since the last Clean.
 func (r *Row) BaseDirty() bool { return r.baseDirty }
 

@@ -10,11 +10,12 @@ import (
 )
 
 // A DeadLetter is a record that a stage could not process, with the reason and
-// its original bytes. Stage, View, Topic, Partition and Offset identify it: it
-// may be written more than once and counts once.
+// its original bytes. Stage, View, Space, Topic, Partition and Offset identify
+// it: it may be written more than once and counts once.
 type DeadLetter struct {
 	Stage     string `json:"stage"`     // what refused it, as pipeline or rekey
 	View      string `json:"view"`      // the view it was refused for; empty: for all
+	Space     string `json:"space"`     // the row space it was refused for, which a changed view has anew; empty: none
 	Topic     string `json:"topic"`     // where it lies
 	Partition int    `json:"partition"` //
 	Offset    int64  `json:"offset"`    //
@@ -50,13 +51,13 @@ type encodedDeadLetter struct {
 // Record encodes a dead letter for a Producer: JSON, keyed by the identity, so
 // that all copies of one go to one partition. An Error over 4 KiB is cut.
 //
-// For each stage, view, topic and partition, write dead letters in the order
+// For each stage, view, space, topic and partition, write dead letters in the order
 // of their offsets: ReadDeadLetters relies on it.
 func (d DeadLetter) Record() (Record, error) {
 	if len(d.Error) > maxErrorText {
 		d.Error = strings.ToValidUTF8(d.Error[:maxErrorText], "")
 	}
-	key, err := json.Marshal([]any{d.Stage, d.View, d.Topic, d.Partition, d.Offset})
+	key, err := json.Marshal([]any{d.Stage, d.View, d.Space, d.Topic, d.Partition, d.Offset})
 	if err != nil {
 		return Record{}, fmt.Errorf("streams: encode dead letter: %w", err)
 	}
@@ -85,14 +86,14 @@ func DecodeDeadLetter(value []byte) (DeadLetter, error) {
 
 // letterGroup is what has dead letters in the order of their offsets.
 type letterGroup struct {
-	stage, view, topic string
-	partition          int
+	stage, view, space, topic string
+	partition                 int
 }
 
 // ReadDeadLetters yields each dead letter of a topic once, from the topic's
 // start to the end that it has when the iteration begins, partition by
-// partition. What it remembers is one offset for each stage, view, topic and
-// partition that has any.
+// partition. What it remembers is one offset for each stage, view, space, topic
+// and partition that has any.
 //
 // A record that is not a dead letter yields an error that wraps
 // ErrBadDeadLetter, and the iteration goes on. Any other error ends it.
@@ -134,7 +135,7 @@ func readLetters(ctx context.Context, c *Cluster, topic string, partition int, y
 			if err != nil {
 				err = fmt.Errorf("streams: topic %s, partition %d, offset %d: %w", topic, partition, rec.Offset, err)
 			} else {
-				g := letterGroup{d.Stage, d.View, d.Topic, d.Partition}
+				g := letterGroup{d.Stage, d.View, d.Space, d.Topic, d.Partition}
 				if d.Offset < seen[g] {
 					continue
 				}

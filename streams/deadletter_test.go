@@ -85,8 +85,8 @@ func TestDeadLetterEncoding(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const key = `["pipeline","daily","prices",3,17]`
-	const value = `{"v":1,"stage":"pipeline","view":"daily","topic":"prices","partition":3,"offset":17,"reason":"not_json","error":"bad","key":null,"value":"ew==","arrival":5}`
+	const key = `["pipeline","daily","","prices",3,17]`
+	const value = `{"v":1,"stage":"pipeline","view":"daily","space":"","topic":"prices","partition":3,"offset":17,"reason":"not_json","error":"bad","key":null,"value":"ew==","arrival":5}`
 	if string(r.Key) != key || string(r.Value) != value {
 		t.Errorf("got  %s %s\nwant %s %s", r.Key, r.Value, key, value)
 	}

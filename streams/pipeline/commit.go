@@ -29,9 +29,13 @@ func (p *processor) commit(ctx context.Context) error {
 	for _, n := range p.dirty {
 		n.dirty = false
 		n.row.Clean()
+		p.cache.bytes += n.grow()
 	}
-	p.dirty, p.done = p.dirty[:0], 0
-	p.state = online.State{Token: c.Next, Progress: c.Progress}
+	p.dirty, p.dirtyBytes, p.done = p.dirty[:0], 0, 0
+	if cap(p.encode) > 2*commitBytes {
+		p.encode = nil
+	}
+	p.state.Token = c.Next
 	p.cache.age()
 	p.host.update(p.status, func(s *Status) { s.Phase, s.Problem, s.Progress = Running, "", c.Progress })
 	if p.host.cfg.OnCommit != nil {
@@ -92,7 +96,7 @@ func (p *processor) bury(ctx context.Context, rec *streams.Record, why *features
 		return err
 	}
 	p.dead = append(p.dead, letter)
-	if len(p.dead) < deadLetterRoom {
+	if p.deadBytes += len(letter.Value); len(p.dead) < deadLetterRoom && p.deadBytes < deadLetterBytes {
 		return nil
 	}
 	return p.writeDead(ctx)
@@ -100,7 +104,7 @@ func (p *processor) bury(ctx context.Context, rec *streams.Record, why *features
 
 func deadLetter(s *Status, rec *streams.Record, why *features.Rejection) (streams.Record, error) {
 	letter, err := streams.DeadLetter{
-		Stage: s.Stage, View: s.View, Topic: s.Topic, Partition: s.Partition, Offset: rec.Offset,
+		Stage: s.Stage, View: s.View, Space: s.Space, Topic: s.Topic, Partition: s.Partition, Offset: rec.Offset,
 		Reason: why.Reason, Error: why.Detail, Key: rec.Key, Value: rec.Value, Arrival: rec.Time,
 	}.Record()
 	if err != nil {
@@ -113,7 +117,8 @@ func deadLetter(s *Status, rec *streams.Record, why *features.Rejection) (stream
 func (p *processor) writeDead(ctx context.Context) error {
 	err := produce(ctx, p.host, DeadLetters(p.host.cfg.Project), p.dead)
 	if err == nil {
-		p.dead = p.dead[:0]
+		clear(p.dead)
+		p.dead, p.deadBytes = p.dead[:0], 0
 	}
 	return err
 }
@@ -136,6 +141,7 @@ func produce(ctx context.Context, h *Host, topic string, records []streams.Recor
 // dirty.
 type rowCache struct {
 	young, old map[string]*entry
+	bytes      int // about, of young
 }
 
 func (c *rowCache) get(entity []byte) *entry {
@@ -154,10 +160,18 @@ func (c *rowCache) put(n *entry) {
 		c.young = map[string]*entry{}
 	}
 	c.young[n.entity] = n
+	c.bytes += n.bytes
 }
 
 func (c *rowCache) age() {
-	if len(c.young) > cachedRows {
-		c.young, c.old = nil, c.young
+	if len(c.young) > cachedRows || c.bytes > cachedBytes {
+		c.young, c.old, c.bytes = nil, c.young, 0
 	}
+}
+
+// grow notes the row's size and returns by how much it has changed.
+func (n *entry) grow() int {
+	was := n.bytes
+	n.bytes = n.row.Size()
+	return n.bytes - was
 }

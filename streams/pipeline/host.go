@@ -52,11 +52,11 @@ type Host struct {
 }
 
 type shardKey struct {
-	stage, view string
-	partition   int
+	stage, view, space string
+	partition          int
 }
 
-func (s *Status) key() shardKey { return shardKey{s.Stage, s.View, s.Partition} }
+func (s *Status) key() shardKey { return shardKey{s.Stage, s.View, s.Space, s.Partition} }
 
 // A Phase is what a shard is doing.
 type Phase string
@@ -71,9 +71,10 @@ const (
 
 // A Status is where a shard stands.
 type Status struct {
-	View      string
+	View      string // of a re-keyer: the topic that it writes
+	Space     string // the row space; of a re-keyer: empty
 	Stage     string // pipeline or rekey
-	Topic     string
+	Topic     string // the topic that is read
 	Partition int
 	Phase     Phase
 	Problem   string // why it waits or has stopped, and what to do
@@ -242,36 +243,36 @@ func rekeyedConfig(config map[string]string) map[string]string {
 
 // runAll runs every processor and re-keyer that is ours and waits for them.
 func (h *Host) runAll(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	var wg sync.WaitGroup
-	errs := make(chan error, 2*len(h.cfg.Plans))
 	rekeyed := map[string]bool{}
 	for _, plan := range h.cfg.Plans {
 		topic := plan.Topic(h.cfg.Project)
-		h.share(ctx, &wg, errs, "view."+plan.View.Name, topic, plan.Source.Partitions, func(ctx context.Context, partition int) {
+		h.share(ctx, &wg, cancel, "view."+plan.View.Name, topic, plan.Source.Partitions, func(ctx context.Context, partition int) {
 			newProcessor(h, plan, partition).run(ctx)
 		})
 		if plan.Keyed() || rekeyed[topic] {
 			continue
 		}
 		rekeyed[topic] = true
-		h.share(ctx, &wg, errs, "rekey."+topic, plan.Source.Topic, plan.Source.Partitions, func(ctx context.Context, partition int) {
+		h.share(ctx, &wg, cancel, "rekey."+topic, plan.Source.Topic, plan.Source.Partitions, func(ctx context.Context, partition int) {
 			if partition == 0 { // its owner merges all partitions: see rekeyer
 				newRekeyer(h, plan).run(ctx)
 			}
 		})
 	}
 	wg.Wait()
-	select {
-	case err := <-errs:
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
 		return err
-	default:
-		return nil
 	}
+	return nil
 }
 
 // share runs own for each partition that is ours, now or, with a group, as
-// partitions come and go.
-func (h *Host) share(ctx context.Context, wg *sync.WaitGroup, errs chan<- error, role, topic string, partitions int, own func(ctx context.Context, partition int)) {
+// partitions come and go. A group that cannot be joined ends the host: nobody
+// can tell which partitions nobody has.
+func (h *Host) share(ctx context.Context, wg *sync.WaitGroup, fail context.CancelCauseFunc, role, topic string, partitions int, own func(ctx context.Context, partition int)) {
 	if h.cfg.Group == "" {
 		for partition := range partitions {
 			wg.Go(func() { own(ctx, partition) })
@@ -282,7 +283,7 @@ func (h *Host) share(ctx context.Context, wg *sync.WaitGroup, errs chan<- error,
 		group := h.cfg.Group + "." + role
 		err := h.cfg.Cluster.Share(ctx, group, []string{topic}, func(ctx context.Context, _ string, partition int) { own(ctx, partition) })
 		if err != nil && ctx.Err() == nil {
-			errs <- fmt.Errorf("pipeline: group %s: %w", group, err)
+			fail(fmt.Errorf("pipeline: group %s: %w", group, err))
 		}
 	})
 }

@@ -29,6 +29,7 @@ type rig struct {
 	cluster  *streams.Cluster
 	producer *streams.Producer
 	store    online.Store
+	addr     string // of the broker
 }
 
 func newRig(t *testing.T) *rig {
@@ -49,14 +50,16 @@ func newRig(t *testing.T) *rig {
 	t.Cleanup(cluster.Close)
 	producer := streams.NewProducer(cluster)
 	t.Cleanup(producer.Close)
-	return &rig{t, cluster, producer, store}
+	return &rig{t, cluster, producer, store, b.Addr()}
 }
 
-func (r *rig) host(plans ...*features.Plan) *pipeline.Host {
-	return pipeline.New(pipeline.Config{
+func (r *rig) host(plans ...*features.Plan) *pipeline.Host { return pipeline.New(r.config(plans...)) }
+
+func (r *rig) config(plans ...*features.Plan) pipeline.Config {
+	return pipeline.Config{
 		Project: project, Plans: plans, Cluster: r.cluster, Producer: r.producer, Store: r.store,
 		Log: slog.New(slog.NewTextHandler(r.t.Output(), &slog.HandlerOptions{Level: slog.LevelError})),
-	})
+	}
 }
 
 // run runs a host until stop is called, which waits for it.

@@ -16,12 +16,15 @@ import (
 
 // Limits of a processor.
 const (
-	commitDelay    = 500 * time.Millisecond // how long applied events may stay uncommitted while there are more to read
-	commitRecords  = 200_000                // and how many; a crash replays at most these
-	cachedRows     = 50_000                 // rows kept in memory beside those of the last commit
-	deadLetterRoom = 500                    // dead letters in memory
-	poisonInARow   = 10                     // records in a row that panic before the shard stops
-	confirmEvery   = time.Second            // how often an idle shard looks at the store
+	commitDelay     = 500 * time.Millisecond // how long applied events may stay uncommitted while there are more to read
+	commitRecords   = 200_000                // and how many; a crash replays at most these
+	commitBytes     = 32 << 20               // and of how large rows, about
+	cachedRows      = 50_000                 // rows in the younger half of the cache
+	cachedBytes     = 64 << 20               // and their size, about
+	deadLetterRoom  = 500                    // dead letters in memory
+	deadLetterBytes = 8 << 20                // and their size
+	poisonInARow    = 10                     // records in a row that panic before the shard stops
+	confirmEvery    = time.Second            // how often an idle shard looks at the store
 )
 
 // A processor applies one partition of a view's topic.
@@ -30,6 +33,7 @@ type processor struct {
 	plan   *features.Plan
 	topic  string
 	shard  online.Shard
+	log    uint64 // of a re-keyed topic: what the origins of our source say
 	status *tracked
 
 	poison map[int64]string // offsets whose record made the code panic, with the panic
@@ -41,6 +45,9 @@ type processor struct {
 	cache   rowCache
 	dirty   []*entry
 	dead    []streams.Record
+
+	dirtyBytes, deadBytes int
+
 	events  []features.Event
 	rows    []*entry              // of events
 	refused []*features.Rejection // by decode; nil: to be applied
@@ -58,6 +65,7 @@ type processor struct {
 type entry struct {
 	entity string
 	row    *features.Row
+	bytes  int // its size when it was last looked at
 	dirty  bool
 }
 
@@ -65,8 +73,9 @@ func newProcessor(h *Host, plan *features.Plan, partition int) *processor {
 	p := &processor{
 		host: h, plan: plan, topic: plan.Topic(h.cfg.Project), poison: map[int64]string{},
 		shard: online.Shard{Space: plan.Space(h.cfg.Project), Index: partition},
+		log:   logHash(h.cluster, plan.Source.Topic),
 	}
-	p.status = h.track(Status{View: plan.View.Name, Stage: "pipeline", Topic: p.topic, Partition: partition, Phase: Starting})
+	p.status = h.track(Status{View: plan.View.Name, Space: p.shard.Space, Stage: "pipeline", Topic: p.topic, Partition: partition, Phase: Starting})
 	return p
 }
 
@@ -134,7 +143,9 @@ func (p *processor) attempt(ctx context.Context) error {
 	defer reader.Close()
 	p.status.follow(reader)
 	defer p.status.follow(nil)
-	p.host.update(p.status, func(s *Status) { s.Phase, s.Problem, s.Progress = Running, "", p.state.Progress })
+	began := p.state.Progress
+	began.Origins = slices.Clone(began.Origins)
+	p.host.update(p.status, func(s *Status) { s.Phase, s.Problem, s.Progress = Running, "", began })
 	for {
 		batch, err := reader.Fetch(ctx)
 		if err != nil {
@@ -176,7 +187,7 @@ func (p *processor) restore(ctx context.Context) error {
 	p.state = state
 	p.core = p.plan.NewShard(state.Progress.Newest, state.Progress.Counts)
 	p.cache = rowCache{}
-	p.dirty, p.dead, p.done = p.dirty[:0], nil, 0
+	p.dirty, p.dirtyBytes, p.dead, p.deadBytes, p.done = p.dirty[:0], 0, nil, 0, 0
 	return nil
 }
 
@@ -323,7 +334,7 @@ func (p *processor) loadRows(ctx context.Context) error {
 func (p *processor) fold(ctx context.Context, records []streams.Record) error {
 	for i := range records {
 		rec, e := &records[i], &p.events[i]
-		if n := p.rows[i]; n != nil && !n.dirty && len(p.dirty) == online.MaxRows {
+		if n := p.rows[i]; n != nil && !n.dirty && p.full() {
 			p.at = -1
 			if err := p.commit(ctx); err != nil {
 				return err
@@ -342,7 +353,7 @@ func (p *processor) fold(ctx context.Context, records []streams.Record) error {
 		}
 		p.done++
 		p.state.Progress.Next = rec.Offset + 1
-		if i == len(records)-1 || len(p.dirty) == online.MaxRows { // where a commit can follow
+		if i == len(records)-1 || p.full() { // where a commit can follow
 			p.state.Progress.Checksum = checksum(rec)
 		}
 	}
@@ -356,7 +367,10 @@ func (p *processor) origin(rec *streams.Record, e *features.Event) (bool, error)
 		e.Order = features.OrderOf(p.shard.Index, rec.Offset)
 		return true, nil
 	}
-	partition, offset, ok := decodeOrigin(rec.Headers)
+	log, partition, offset, ok := decodeOrigin(rec.Headers)
+	if ok && log != p.log {
+		return false, nil // the source was another topic then
+	}
 	if !ok || partition >= p.plan.Source.Partitions {
 		return false, stopf("the record at offset %d of the re-keyed topic %s has no origin: something else writes to that topic", rec.Offset, p.topic)
 	}
@@ -381,6 +395,12 @@ func (p *processor) foldOne(ctx context.Context, rec *streams.Record, e *feature
 	if n := p.rows[i]; ok && p.core.Fold(n.row, e) && !n.dirty {
 		n.dirty = true
 		p.dirty = append(p.dirty, n)
+		p.dirtyBytes += n.row.Size()
 	}
 	return nil
+}
+
+// full reports whether the dirty rows are as many as a commit takes.
+func (p *processor) full() bool {
+	return len(p.dirty) == online.MaxRows || p.dirtyBytes >= commitBytes
 }

@@ -2,11 +2,13 @@ package pipeline
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/millrace/millrace/features"
 	"github.com/millrace/millrace/features/online"
@@ -23,11 +25,14 @@ import (
 // have been acknowledged. What a crash makes it write twice, and what two
 // owners by mistake write, the readers skip by each record's origin: every
 // writer goes through each partition in order and without a gap, so that a copy
-// always lies at or below the greatest origin that was seen.
+// always lies at or below the greatest origin that was seen. Origins name the
+// log that they are about: where a source's topic was another before, what it
+// brought is skipped.
 type rekeyer struct {
 	host   *Host
 	plan   *features.Plan
 	topic  string // the re-keyed one
+	log    uint64
 	status *tracked
 }
 
@@ -35,8 +40,8 @@ type rekeyer struct {
 const rekeyChunk = 2000
 
 func newRekeyer(h *Host, plan *features.Plan) *rekeyer {
-	r := &rekeyer{host: h, plan: plan, topic: plan.Topic(h.cfg.Project)}
-	r.status = h.track(Status{View: plan.View.Name, Stage: "rekey", Topic: plan.Source.Topic, Phase: Starting})
+	r := &rekeyer{host: h, plan: plan, topic: plan.Topic(h.cfg.Project), log: logHash(h.cluster, plan.Source.Topic)}
+	r.status = h.track(Status{View: r.topic, Stage: "rekey", Topic: plan.Source.Topic, Phase: Starting})
 	return r
 }
 
@@ -53,10 +58,11 @@ type lane struct {
 	state   online.State
 	decoder *codec.Decoder
 
-	batches  chan fetched
-	release  chan struct{}
-	records  []streams.Record // what is left of the batch
-	caughtUp bool             // the batch reached the log's end
+	batches   chan fetched
+	release   chan struct{}
+	records   []streams.Record // what is left of the batch
+	highWater int64
+	caughtUp  bool // the batch reached the log's end
 }
 
 type fetched struct {
@@ -92,7 +98,7 @@ func (r *rekeyer) attempt(ctx context.Context) error {
 
 func (r *rekeyer) lane(ctx context.Context, partition int) (*lane, error) {
 	l := &lane{
-		shard:   online.Shard{Space: r.topic + ".rekey", Index: partition},
+		shard:   online.Shard{Space: fmt.Sprintf("%s.rekey@%016x", r.topic, r.log), Index: partition},
 		batches: make(chan fetched, 1), release: make(chan struct{}, 1),
 	}
 	var err error
@@ -144,7 +150,7 @@ func (r *rekeyer) gather(ctx context.Context, lanes []*lane, wake <-chan struct{
 		some, all := false, true
 		for _, l := range lanes {
 			if len(l.records) == 0 {
-				if err := l.take(r.plan.Source.Topic); err != nil {
+				if err := l.take(); err != nil {
 					return err
 				}
 			}
@@ -163,17 +169,14 @@ func (r *rekeyer) gather(ctx context.Context, lanes []*lane, wake <-chan struct{
 }
 
 // take takes the lane's next batch if there is one.
-func (l *lane) take(topic string) error {
+func (l *lane) take() error {
 	select {
 	case f := <-l.batches:
-		var out *streams.OutOfRange
-		switch {
-		case errors.As(f.err, &out):
-			return stopf("topic %s, partition %d was re-keyed up to offset %d and now holds %d to %d: records are gone, or it is another topic", topic, l.shard.Index, out.Offset, out.First, out.Next)
-		case f.err != nil:
-			return f.err
+		if f.err != nil {
+			return explain(f.err)
 		}
 		l.records = f.batch.Records
+		l.highWater = f.batch.HighWater
 		l.caughtUp = f.batch.Next >= f.batch.HighWater
 		if len(l.records) == 0 {
 			l.release <- struct{}{}
@@ -211,7 +214,7 @@ func (r *rekeyer) write(ctx context.Context, lanes []*lane) error {
 		rec := &l.records[0]
 		again, refused := r.again(l, rec)
 		if refused != nil {
-			at := Status{Stage: "rekey", View: r.topic, Topic: r.plan.Source.Topic, Partition: l.shard.Index}
+			at := Status{Stage: r.status.Stage, View: r.topic, Topic: r.plan.Source.Topic, Partition: l.shard.Index}
 			letter, err := deadLetter(&at, rec, refused)
 			if err != nil {
 				return err
@@ -234,7 +237,25 @@ func (r *rekeyer) write(ctx context.Context, lanes []*lane) error {
 	if err := produce(ctx, r.host, r.topic, out); err != nil {
 		return err
 	}
-	return r.commit(ctx, moved)
+	if err := r.commit(ctx, moved); err != nil {
+		return err
+	}
+	r.report(lanes)
+	return nil
+}
+
+// report sums up the lanes.
+func (r *rekeyer) report(lanes []*lane) {
+	var total Status
+	for _, l := range lanes {
+		total.HighWater += l.highWater
+		total.Progress.Next += l.state.Progress.Next
+		total.Progress.Counts.Applied += l.state.Progress.Counts.Applied
+		total.Progress.Counts.Dead += l.state.Progress.Counts.Dead
+	}
+	r.host.update(r.status, func(s *Status) {
+		s.Phase, s.Problem, s.HighWater, s.Progress = Running, "", total.HighWater, total.Progress
+	})
 }
 
 func (r *rekeyer) commit(ctx context.Context, moved []*lane) error {
@@ -248,12 +269,14 @@ func (r *rekeyer) commit(ctx context.Context, moved []*lane) error {
 			l.release <- struct{}{}
 		}
 	}
-	r.host.update(r.status, func(s *Status) { s.Phase, s.Problem = Running, "" })
 	return nil
 }
 
 // again is a record under its new key.
 func (r *rekeyer) again(l *lane, rec *streams.Record) (streams.Record, *features.Rejection) {
+	if refused := r.untimely(rec); refused != nil {
+		return streams.Record{}, refused
+	}
 	var e features.Event
 	if err := l.decoder.Decode(rec.Value, &e); err != nil {
 		return streams.Record{}, refusal(err)
@@ -266,26 +289,47 @@ func (r *rekeyer) again(l *lane, rec *streams.Record) (streams.Record, *features
 	}
 	return streams.Record{
 		Key: key, Value: rec.Value, Time: rec.Time, Partition: -1,
-		Headers: append(slices.Clone(rec.Headers), streams.Header{Key: originHeader, Value: encodeOrigin(l.shard.Index, rec.Offset)}),
+		Headers: append(slices.Clone(rec.Headers), streams.Header{Key: originHeader, Value: encodeOrigin(r.log, l.shard.Index, rec.Offset)}),
 	}, nil
 }
 
-// originHeader names where a re-keyed record was first written: 4 bytes of
-// partition and 8 of offset, big-endian. The topic is that of the source, which
-// the name of the re-keyed topic tells.
+// untimely refuses a record whose timestamp Kafka would not take again, or
+// would replace by its own.
+func (r *rekeyer) untimely(rec *streams.Record) *features.Rejection {
+	if rec.Time <= 0 {
+		return &features.Rejection{Reason: "bad_timestamp", Detail: "the record has no timestamp after 1970, so nobody can tell when it arrived"}
+	}
+	if ahead := time.Until(time.UnixMicro(rec.Time)); ahead > maxRecordAhead {
+		return &features.Rejection{Reason: features.RejectFuture, Detail: fmt.Sprintf("the record's timestamp is %v ahead of the clock here", ahead.Round(time.Second))}
+	}
+	return nil
+}
+
+// maxRecordAhead is a little less than the hour that Kafka allows.
+const maxRecordAhead = 55 * time.Minute
+
+// originHeader names where a re-keyed record was first written, big-endian: 8
+// bytes that stand for the log, 4 of its partition, 8 of its offset.
 const originHeader = "millrace-origin"
 
-func encodeOrigin(partition int, offset int64) []byte {
-	b := binary.BigEndian.AppendUint32(nil, uint32(partition))
+// logHash stands for a topic of a cluster.
+func logHash(cluster, topic string) uint64 {
+	sum := sha256.Sum256([]byte(cluster + "\x00" + topic))
+	return binary.BigEndian.Uint64(sum[:])
+}
+
+func encodeOrigin(log uint64, partition int, offset int64) []byte {
+	b := binary.BigEndian.AppendUint64(nil, log)
+	b = binary.BigEndian.AppendUint32(b, uint32(partition))
 	return binary.BigEndian.AppendUint64(b, uint64(offset))
 }
 
 // decodeOrigin returns the last origin header: the re-keyer's own.
-func decodeOrigin(headers []streams.Header) (partition int, offset int64, ok bool) {
+func decodeOrigin(headers []streams.Header) (log uint64, partition int, offset int64, ok bool) {
 	for _, h := range slices.Backward(headers) {
-		if h.Key == originHeader && len(h.Value) == 12 {
-			return int(binary.BigEndian.Uint32(h.Value)), int64(binary.BigEndian.Uint64(h.Value[4:])), true
+		if b := h.Value; h.Key == originHeader && len(b) == 20 {
+			return binary.BigEndian.Uint64(b), int(binary.BigEndian.Uint32(b[8:])), int64(binary.BigEndian.Uint64(b[12:])), true
 		}
 	}
-	return 0, 0, false
+	return 0, 0, 0, false
 }

@@ -57,7 +57,7 @@ func sameRecord(ctx context.Context, h *Host, topic string, partition int, g *on
 		return stopf("offset %d, which the store has applied, is not in the log: use the log that was applied, or an empty store", g.Next-1)
 	}
 	if sum := checksum(&batch.Records[0]); sum != g.Checksum {
-		return stopf("the record at offset %d is not the one that the store has applied (checksum %08x, not %08x): the topic was made anew; use an empty store", g.Next-1, sum, g.Checksum)
+		return stopf("the record at offset %d is not the one that the store has applied (checksum %08x, not %08x): the topic was made anew; use an empty store, and delete what was re-keyed from the old one", g.Next-1, sum, g.Checksum)
 	}
 	return nil
 }

@@ -45,7 +45,7 @@ func connect(t *testing.T, addr string, store online.Store) *rig {
 	t.Cleanup(cluster.Close)
 	producer := streams.NewProducer(cluster)
 	t.Cleanup(producer.Close)
-	return &rig{t, cluster, producer, store}
+	return &rig{t, cluster, producer, store, addr}
 }
 
 // watched is a host that notes how its shards move.
