@@ -111,13 +111,6 @@ func earlier(at int64, order uint64, s []uint64) bool {
 	return at < int64(s[0]) || at == int64(s[0]) && order < s[1]
 }
 
-func (g *group) number(w uint64) float64 {
-	if g.kind == expr.Float {
-		return math.Float64frombits(w)
-	}
-	return float64(int64(w))
-}
-
 func (g *group) less(a, b uint64) bool {
 	if g.kind == expr.Float {
 		return math.Float64frombits(a) < math.Float64frombits(b)
