@@ -163,7 +163,7 @@ func (c *compiler) sizes() {
 	for i := range p.levels {
 		l := &p.levels[i]
 		if l.kind == values && len(l.groups) > maxInputs {
-			c.fault(path, "the exact windows of %v look at %d fields and derivations; at most %d", micros(l.span-p.lateness), len(l.groups), maxInputs)
+			c.fault(path, "the exact windows of %s look at %d fields and derivations; at most %d", span(l.span-p.lateness), len(l.groups), maxInputs)
 		}
 		bytes += 8 * l.width * l.most()
 	}

@@ -68,14 +68,14 @@ func (p *Plan) NewShard(newest int64, counts Counts) *Shard {
 func (s *Shard) Admit(e *Event) (bool, *Rejection) {
 	p := s.plan
 	if ahead := e.Time - e.Arrival; ahead > p.maxAhead {
-		return false, reject(RejectFuture, "event time %s is %v ahead of its arrival; max_ahead is %v", utc(e.Time), micros(ahead), p.Source.MaxAhead)
+		return false, reject(RejectFuture, "event time %s is %s ahead of its arrival; max_ahead is %s", utc(e.Time), span(ahead), span(p.maxAhead))
 	}
 	if s.Newest != NoTime {
 		if p.Clock == EventClock && e.Time-s.Newest > p.maxJump {
-			return false, reject(RejectFuture, "event time %s is %v after the newest, %s; max_jump is %v", utc(e.Time), micros(e.Time-s.Newest), utc(s.Newest), p.Source.MaxJump)
+			return false, reject(RejectFuture, "event time %s is %s after the newest, %s; max_jump is %s", utc(e.Time), span(e.Time-s.Newest), utc(s.Newest), span(p.maxJump))
 		}
 		if p.horizon > 0 && e.Time <= s.Newest-p.horizon {
-			return false, reject(RejectLate, "event time %s is %v before the newest, %s; the view takes what is less than %v late: set lateness", utc(e.Time), micros(s.Newest-e.Time), utc(s.Newest), micros(p.horizon))
+			return false, reject(RejectLate, "event time %s is %s before the newest, %s; the view takes what is less than %s late: set lateness", utc(e.Time), span(s.Newest-e.Time), utc(s.Newest), span(p.horizon))
 		}
 	}
 	if e.Time > s.Newest {
@@ -150,10 +150,17 @@ func reject(reason, format string, args ...any) *Rejection {
 
 func utc(us int64) string { return time.UnixMicro(us).UTC().Format(time.RFC3339Nano) }
 
-// micros returns us as a duration, which holds at most 292 years.
-func micros(us int64) time.Duration {
-	const most = int64(1<<63-1) / int64(time.Microsecond)
-	return time.Duration(min(us, most)) * time.Microsecond
+// span is a length of time as people write it: with days, since 633911h tells
+// nobody anything.
+func span(us int64) string {
+	const day = 24 * int64(time.Hour/time.Microsecond)
+	if us < 2*day {
+		return (time.Duration(us) * time.Microsecond).String()
+	}
+	if hours := us % day / (day / 24); hours > 0 {
+		return fmt.Sprintf("%dd%dh", us/day, hours)
+	}
+	return fmt.Sprintf("%dd", us/day)
 }
 
 const maxEntity = 1024

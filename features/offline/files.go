@@ -41,9 +41,10 @@ type Files struct {
 }
 
 // BuildFiles builds the dataset of a view from files. Events that are not the
-// source's are refused by the reasons of package codec, as the pipeline does;
-// Options.Rejected gets them as a *LineError, and without an event. Any other
-// error ends the build, and names the file and line.
+// source's are refused by the reasons of package codec, as the pipeline does.
+// Options.Rejected gets a *LineError for each refused line of a file, with no
+// event where the line is none. Any other error ends the build, and names the
+// file and line.
 func BuildFiles(ctx context.Context, plan *features.Plan, f Files, o Options) (Counts, error) {
 	read, err := eventsOf(f.Events, plan)
 	if err != nil {
@@ -116,6 +117,9 @@ func eventsOf(path string, plan *features.Plan) (reader, error) {
 		if !plan.Keyed() {
 			return nil, fmt.Errorf("offline: %s: view %q is applied from a topic re-keyed by %s, and the lake has the order of source %q: give the events as a file in the order of the log",
 				path, plan.View.Name, strings.Join(plan.View.Entity, ", "), plan.Source.Name)
+		}
+		if _, err := os.Stat(lake.Folder(path, plan.Source.Name)); err != nil {
+			return nil, fmt.Errorf("offline: %s is not a lake with events of source %q: %w", path, plan.Source.Name, err)
 		}
 		return fromLake, nil
 	}

@@ -246,6 +246,15 @@ func TestFileErrors(t *testing.T) {
 	})
 }
 
+func TestFolderWithoutEvents(t *testing.T) {
+	plan := compile(t, featurestest.New(1))
+	dir := save(t, map[string]string{"p.csv": "key,as_of\nk,2026-03-01T10:30:00Z\n"})
+	_, err := BuildFiles(t.Context(), plan, Files{Events: dir, Probes: filepath.Join(dir, "p.csv"), Out: filepath.Join(dir, "out.csv")}, Options{})
+	if err == nil || !strings.Contains(err.Error(), `is not a lake with events of source "source"`) {
+		t.Errorf("a folder that is no lake: %v", err)
+	}
+}
+
 // checkFails builds, and wants an error and no output.
 func checkFails(t *testing.T, f Files, want string) {
 	t.Helper()
