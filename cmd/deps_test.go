@@ -28,6 +28,7 @@ var policy = map[string][]string{
 	"features":                   {"features/expr"},
 	"features/expr":              {"cel.dev/cel-go"},
 	"features/featurestest":      {"features", "features/expr"},
+	"features/offline":           {"features", "features/expr", "streams", "streams/codec", "streams/lake"},
 	"features/online":            {"features"},
 	"features/online/onlinetest": {"features", "features/online"},
 	"features/online/pebble":     {"features/online", "github.com/cockroachdb/pebble/v2"},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -56,7 +57,7 @@ func (c *benchTradesCmd) Run(ctx context.Context, a *app) (err error) {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	b := trades.Bench{
 		Events: c.Events, Partitions: c.Partitions, Rate: c.Rate, Duration: c.Duration, Dir: dir, Log: a.log,
 		Step: func(what string) { a.log.Info(what) },

@@ -45,8 +45,7 @@ func (c *checkCmd) Run(a *app) error {
 		return errors.Join(a.printJSON(report{Faults: faults.Faults, More: faults.More}), exitStatus(exitUsage))
 	}
 	if !c.JSON {
-		describe(a.stdout, c.Project, p)
-		return nil
+		return describe(a.stdout, c.Project, p)
 	}
 	r := report{OK: true, Project: p.Name}
 	for _, s := range p.Sources {
@@ -59,9 +58,8 @@ func (c *checkCmd) Run(a *app) error {
 }
 
 // describe says what a project is made of.
-func describe(w io.Writer, file string, p *project.Project) {
+func describe(w io.Writer, file string, p *project.Project) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	defer t.Flush()
 	fmt.Fprintf(t, "%s is in order.\n\nproject\t%s\n", file, p.Name)
 	for _, s := range p.Sources {
 		keyed := "with no key"
@@ -89,6 +87,7 @@ func describe(w io.Writer, file string, p *project.Project) {
 		http += ", open to other machines without a password"
 	}
 	fmt.Fprintf(t, "Kafka\t%s\nstore\t%s\nlake\t%s\nHTTP\t%s\n", broker, store, lake, http)
+	return t.Flush()
 }
 
 func describeView(name string, plan *features.Plan) string {

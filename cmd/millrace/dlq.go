@@ -95,21 +95,22 @@ func (c *dlqListCmd) Run(ctx context.Context, a *app) error {
 	if c.JSON {
 		return a.printJSON(out)
 	}
-	out.print(a.stdout)
-	return nil
+	return out.print(a.stdout)
 }
 
-func (l *letterList) print(w io.Writer) {
+func (l *letterList) print(w io.Writer) error {
 	if len(l.Letters) == 0 {
-		fmt.Fprintln(w, "no dead letters")
-		return
+		_, err := fmt.Fprintln(w, "no dead letters")
+		return err
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "ARRIVED\tVIEW\tPOSITION\tREASON\tERROR")
 	for _, d := range l.Letters {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", arrived(d), cmp.Or(d.View, "(all)"), position(d), d.Reason, oneLine(d.Error, 100))
 	}
-	t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
 	fmt.Fprintf(w, "\n%s:", count(int64(*l.Total), "dead letter"))
 	for _, reason := range slices.Sorted(maps.Keys(l.Reasons)) {
 		fmt.Fprintf(w, " %d %s", l.Reasons[reason], reason)
@@ -117,7 +118,8 @@ func (l *letterList) print(w io.Writer) {
 	if more := *l.Total - len(l.Letters); more > 0 {
 		fmt.Fprintf(w, "; %d older not listed, see --limit", more)
 	}
-	fmt.Fprintln(w)
+	_, err := fmt.Fprintln(w)
+	return err
 }
 
 func (c *dlqShowCmd) Run(ctx context.Context, a *app) error {
@@ -144,17 +146,19 @@ func (c *dlqShowCmd) Run(ctx context.Context, a *app) error {
 		if i > 0 {
 			fmt.Fprintln(a.stdout)
 		}
-		showLetter(a.stdout, d)
+		if err := showLetter(a.stdout, d); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-func showLetter(w io.Writer, d streams.DeadLetter) {
+func showLetter(w io.Writer, d streams.DeadLetter) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	defer t.Flush()
 	fmt.Fprintf(t, "position\t%s\narrived\t%s\nstage\t%s\nview\t%s\nreason\t%s\nerror\t%s\n",
 		position(d), arrived(d), d.Stage, cmp.Or(d.View, "(all)"), d.Reason, oneLine(d.Error, 4<<10))
 	fmt.Fprintf(t, "key\t%s\nvalue\t%s\n", readable(d.Key), readable(d.Value))
+	return t.Flush()
 }
 
 func position(d streams.DeadLetter) string {

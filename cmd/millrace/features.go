@@ -76,8 +76,7 @@ func (c *featuresGetCmd) Run(ctx context.Context, a *app) error {
 	if c.JSON {
 		return a.printJSON(c.rows(answer, entity, columns))
 	}
-	printTable(a.stdout, answer.AsOf, entity, columns)
-	return nil
+	return printTable(a.stdout, answer.AsOf, entity, columns)
 }
 
 // request makes the query of the flags.
@@ -151,9 +150,8 @@ func (c *featuresGetCmd) rows(answer *client.LookupResponse, entity, columns []c
 func found(columns []client.Column, row int) bool { return columns[0].Statuses[row] != "NOT_FOUND" }
 
 // printTable prints a column for each entity, for there are few of them.
-func printTable(w io.Writer, asOf []time.Time, entity, columns []client.Column) {
+func printTable(w io.Writer, asOf []time.Time, entity, columns []client.Column) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	defer t.Flush()
 	line := func(name string, cell func(i int) string) {
 		fmt.Fprint(t, name)
 		for i := range asOf {
@@ -180,6 +178,7 @@ func printTable(w io.Writer, asOf []time.Time, entity, columns []client.Column) 
 	for _, f := range columns {
 		line(f.Name, func(i int) string { return shown(f.Values[i]) })
 	}
+	return t.Flush()
 }
 
 // shown is a value for people; what is missing is a dash.

@@ -26,18 +26,9 @@ func TestMain(m *testing.M) {
 // TestScripts runs the commands as their users do, each in a process of its own.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script",
-		Setup: func(env *testscript.Env) error {
-			for _, name := range []string{"HTTP", "BROKER", "BROKER2"} {
-				port, err := freePort()
-				if err != nil {
-					return err
-				}
-				env.Setenv(name, port)
-			}
-			return nil
-		},
-		Cmds: commands,
+		Dir:   "testdata/script",
+		Setup: func(env *testscript.Env) error { return setup(env, "HTTP", "BROKER", "BROKER2") },
+		Cmds:  commands,
 	})
 }
 
@@ -52,11 +43,9 @@ func TestSharedScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/shared",
 		Setup: func(env *testscript.Env) error {
-			port, err := freePort()
-			env.Setenv("HTTP", port)
 			env.Setenv("KAFKA", b.Addr())
 			env.Setenv("REDIS", redis.Addr)
-			return err
+			return setup(env, "HTTP")
 		},
 		Cmds: commands,
 	})
@@ -65,6 +54,20 @@ func TestSharedScripts(t *testing.T) {
 // commands are what scripts have besides those of testscript.
 var commands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
 	"exits": exits, "expand": expand, "ready": ready, "waitfor": waitFor,
+}
+
+// setup gives a script the environment of its commands, a free port by each name.
+func setup(env *testscript.Env, ports ...string) error {
+	// Each command would wait a second at its end for goroutines that race.
+	env.Setenv("GORACE", "atexit_sleep_ms=0")
+	for _, name := range ports {
+		port, err := freePort()
+		if err != nil {
+			return err
+		}
+		env.Setenv(name, port)
+	}
+	return nil
 }
 
 func freePort() (string, error) {

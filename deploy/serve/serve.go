@@ -39,8 +39,9 @@ const (
 	idleTimeout   = 2 * time.Minute
 	headerBytes   = 16 << 10
 
-	// stopTimeout is for how long requests under way may go on at the end.
-	stopTimeout = 5 * time.Second
+	// stopTimeout is for how long requests under way may go on at the end. A
+	// process has to be gone 5 seconds after a signal, and more ends after them.
+	stopTimeout = 3 * time.Second
 
 	// busyWait is for how long a request waits for its turn before it is told to
 	// come back later.
@@ -130,7 +131,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 // Serve serves on ln, which it closes, until ctx ends. Then no more requests
 // are taken, reads that wait for a position are told so at once, and the others
-// have 5 seconds to end; those that do not are cut off. It returns when none is
+// have 3 seconds to end; those that do not are cut off. It returns when none is
 // under way.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
