@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/millrace/millrace/deploy/client"
@@ -36,7 +37,7 @@ type demoCmd struct {
 func (demoCmd) Help() string {
 	return `Streams thirteen years of daily prices of five stocks, 12,154 events, through a broker, feature windows and a store, all in this process. Each day's events are written to a topic; then the features of that day's stocks are looked up over HTTP, with the order to wait until these very events are in them.
 
-The project is stocks.yaml in the demo's folder: "millrace run" and the other commands work on it, too. The prices are in the public domain and not adjusted for splits, which is why the features use moves within a day.
+The project is stocks.yaml in the demo's folder: "millrace run" and the other commands work on it, too. The prices (Quandl WIKI Prices) are in the public domain and not adjusted for splits, which is why the features use moves within a day.
 
 With --json the object has:
 
@@ -100,7 +101,11 @@ func (c *demoCmd) Run(ctx context.Context, a *app) error {
 	if !c.Headless && isTerminal(a.stdout) { // lines of the log would break the table
 		log = slog.New(leastWarn{log.Handler()})
 	}
-	return withEngines(ctx, p, log, func(e *engines) error { return c.replay(ctx, a, e, dir) })
+	err = withEngines(ctx, p, log, func(e *engines) error { return c.replay(ctx, a, e, dir) })
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%w (the demo has --kafka-port and --http-port for these; without them it takes free ones)", err)
+	}
+	return err
 }
 
 // leastWarn is a log without what is not a warning.
