@@ -3,9 +3,8 @@
 // JSON is read by jsontext, the tokenizer of encoding/json/v2. Of the libraries
 // that were measured it alone refuses all that RFC 8259 refuses (fastjson,
 // jsonparser, gjson, sonic and simdjson-go take invalid UTF-8, most of them
-// more), and it neither copies nor allocates. Before it a scanner of our own has
-// a try, which knows flat objects of plain ASCII only and takes a third of the
-// time. See BenchmarkDecode.
+// more), and it neither copies nor allocates: about 300 ns for an event of four
+// fields, of which a scanner of our own could save half. See BenchmarkDecode.
 package codec
 
 import (
@@ -119,7 +118,11 @@ func (d *Decoder) Decode(value []byte, ev *features.Event) error {
 	ev.Values = ev.Values[:len(d.fields)]
 	clear(ev.Values)
 	d.gen++
-	if err := d.decode(value, ev.Values); err != nil {
+	decode := (*Decoder).decodeJSON
+	if d.csv {
+		decode = (*Decoder).decodeCSV
+	}
+	if err := decode(d, value, ev.Values); err != nil {
 		return err
 	}
 	for i := range d.fields {
@@ -132,20 +135,6 @@ func (d *Decoder) Decode(value []byte, ev *features.Event) error {
 	}
 	ev.Time = ev.Values[d.eventTime].Int()
 	return nil
-}
-
-// decode reads value into values, which are missing and of which no field was
-// seen in this generation.
-func (d *Decoder) decode(value []byte, values []features.Value) error {
-	if d.csv {
-		return d.decodeCSV(value, values)
-	}
-	if d.scanObject(value, values) {
-		return nil
-	}
-	clear(values)
-	d.gen++
-	return d.decodeJSON(value, values)
 }
 
 // parse reads text as f's kind, the rules that JSON and CSV share. It returns a
