@@ -28,6 +28,7 @@ func (c *compiler) layout() {
 	for i := range p.levels {
 		p.levels[i].index = i
 		p.place(&p.levels[i])
+		p.accWidth = max(p.accWidth, p.levels[i].accWidth())
 	}
 	p.horizon = p.lateHorizon()
 }

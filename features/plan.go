@@ -24,6 +24,7 @@ type Plan struct {
 
 	levels   []level
 	ids      int // the level that remembers ids, -1: none
+	accWidth int // words that the widest merge needs
 	headSize int // words of all open tiles
 	lists    int // closed lists of a row
 	reads    []read

@@ -42,8 +42,10 @@ func (p *Plan) Vector(dst []Value, r *Row, at At, request []Value) []Value {
 	n := len(dst)
 	dst = append(dst, make([]Value, len(p.outputs))...)
 	out := dst[n:]
+	acc := make([]uint64, p.accWidth)
 	for i := range p.reads {
-		p.read(out, r, &p.reads[i], at)
+		clear(acc)
+		p.read(out, acc, r, &p.reads[i], at)
 	}
 	if len(p.onDemand) == 0 {
 		return dst
@@ -56,14 +58,9 @@ func (p *Plan) Vector(dst []Value, r *Row, at At, request []Value) []Value {
 	return dst
 }
 
-// read computes the features that share one window.
-func (p *Plan) read(out []Value, r *Row, rd *read, at At) {
+// read computes the features that share one window; acc is all zeros.
+func (p *Plan) read(out []Value, acc []uint64, r *Row, rd *read, at At) {
 	l := &p.levels[rd.level]
-	var buf [48]uint64
-	acc := buf[:]
-	if n := l.accWidth(); n > len(acc) {
-		acc = make([]uint64, n)
-	}
 	switch l.kind {
 	case values:
 		p.mergeValues(acc, r, l, rd, at)
