@@ -104,8 +104,8 @@ func (a *Archiver) struggle(partition int, err error) {
 	}
 }
 
-// Run follows all partitions of the topic until ctx ends, then writes what it
-// holds and returns nil. It begins where the lake ends. A cluster that is away
+// Run follows all partitions of the topic until ctx ends, then reads what the
+// log has by then, for a second at most, writes what it holds and returns nil. It begins where the lake ends. A cluster that is away
 // and files that cannot be written are tried again with pauses of up to 30 s;
 // meanwhile no more is read. It returns an error when a partition cannot go on:
 // the topic is gone, the log no longer has or does not yet have the lake's next
@@ -193,27 +193,58 @@ func (f *follower) session(ctx context.Context) error {
 	defer r.Close()
 	for {
 		batch, err := f.fetch(ctx, r)
+		if err == nil {
+			if err := f.take(ctx, batch); err != nil {
+				return err
+			}
+		}
 		if ctx.Err() != nil {
-			return f.roll(ctx)
+			return f.finish(ctx, r)
 		}
 		if err != nil {
 			return f.explain(err)
 		}
-		for i := range batch.Records {
-			f.add(&batch.Records[i])
-			if f.full() {
-				if err := f.roll(ctx); err != nil {
-					return err
-				}
-			}
-		}
-		f.h.Next = max(f.h.Next, batch.Next)
 		if !f.since.IsZero() && time.Since(f.since) >= f.a.options.Age {
 			if err := f.roll(ctx); err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// take adds the events of a batch.
+func (f *follower) take(ctx context.Context, batch streams.Batch) error {
+	for i := range batch.Records {
+		f.add(&batch.Records[i])
+		if f.full() {
+			if err := f.roll(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	f.h.Next = max(f.h.Next, batch.Next)
+	return nil
+}
+
+// finishTime is for how long an archiver that ends may read what is left.
+const finishTime = time.Second
+
+// finish reads what the log has by now and writes it, so that after a stop in
+// order the lake has all that was acknowledged before. What it does not reach
+// in time is read again next time.
+func (f *follower) finish(ctx context.Context, r *streams.Reader) error {
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTime)
+	defer cancel()
+	_, end, err := f.a.cluster.Bounds(limited, f.a.src.Topic, f.h.Partition)
+	for err == nil && f.h.Next < end {
+		var batch streams.Batch
+		if batch, err = r.Fetch(limited); err == nil {
+			if err := f.take(ctx, batch); err != nil {
+				return err
+			}
+		}
+	}
+	return f.roll(ctx)
 }
 
 // begin makes h stand behind the lake's last file and returns the offset from

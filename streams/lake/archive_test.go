@@ -170,6 +170,20 @@ func TestArchiverGoesOnWhereTheLakeEnds(t *testing.T) {
 	}
 }
 
+// TestAStopLeavesNothingInTheLog sends right before it stops.
+func TestAStopLeavesNothingInTheLog(t *testing.T) {
+	w := newWorld(t)
+	for range 10 {
+		w.send(t, 1)
+		a := w.archiver(t, Options{Age: time.Millisecond})
+		stop := start(t, a)
+		await(t, "archived", func() bool { return w.archived(t, 0) == w.sent[0] && w.archived(t, 1) == w.sent[1] })
+		w.send(t, 300)
+		stop()
+		w.check(t)
+	}
+}
+
 func TestArchiverRollsByBytes(t *testing.T) {
 	w := newWorld(t)
 	w.send(t, 1000)
