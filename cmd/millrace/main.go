@@ -102,18 +102,8 @@ func (a *app) printJSON(v any) error {
 func main() { os.Exit(run(os.Args[1:])) }
 
 func run(args []string) int {
-	// The first signal ends the command in order; from then on the next one
-	// ends the process at once, as it does by default.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := untilSignal()
 	defer stop()
-	late := context.AfterFunc(ctx, func() {
-		stop()
-		time.Sleep(stopLimit)
-		fmt.Fprintf(os.Stderr, "millrace: not everything had stopped %v after the signal; what was not committed is read again at the next start\n", stopLimit)
-		os.Exit(exitFailed)
-	})
-	defer late()
-
 	var c cli
 	parser := kong.Must(&c,
 		kong.Name("millrace"),
@@ -133,6 +123,40 @@ func run(args []string) int {
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: c.LogLevel}))
 	return fail(command.Run(&app{os.Stdin, os.Stdout, os.Stderr, log}))
+}
+
+// untilSignal returns a context that ends with the first SIGINT or SIGTERM, for
+// the command to end in order. A second one ends the process at once, and so
+// does the end of stopLimit.
+func untilSignal() (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	// Kept to the end: the default action, to which one could go back for the
+	// second signal, is to ignore it where a shell started us in the background.
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		if _, ok := <-signals; !ok {
+			return
+		}
+		cancel()
+		late := time.NewTimer(stopLimit)
+		defer late.Stop()
+		select {
+		case _, ok := <-signals:
+			if !ok {
+				return
+			}
+			fmt.Fprintln(os.Stderr, "millrace: ended at once; what was not committed is read again at the next start")
+		case <-late.C:
+			fmt.Fprintf(os.Stderr, "millrace: not everything had stopped %v after the signal; what was not committed is read again at the next start\n", stopLimit)
+		}
+		os.Exit(exitFailed)
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		close(signals)
+		cancel()
+	}
 }
 
 // fail says what went wrong, if anything did, and returns the exit status.

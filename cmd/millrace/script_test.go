@@ -53,7 +53,7 @@ func TestSharedScripts(t *testing.T) {
 
 // commands are what scripts have besides those of testscript.
 var commands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
-	"exits": exits, "expand": expand, "ready": ready, "waitfor": waitFor,
+	"exits": exits, "expand": expand, "ready": ready, "waitfor": waitFor, "hang": hang, "closed": closed,
 }
 
 // setup gives a script the environment of its commands, a free port by each name.
@@ -132,4 +132,25 @@ func waitFor(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("waited in vain for %q in:\n%s", args[0], ts.ReadFile("stdout"))
+}
+
+// hang begins a request to the server at port $HTTP that does not end.
+func hang(ts *testscript.TestScript, neg bool, args []string) {
+	conn, err := net.Dial("tcp", "127.0.0.1:"+ts.Getenv("HTTP"))
+	ts.Check(err)
+	ts.Defer(func() { conn.Close() })
+	_, err = conn.Write([]byte("POST /v1/events/orders HTTP/1.1\r\nHost: millrace\r\nContent-Length: 1000\r\n\r\n{"))
+	ts.Check(err)
+}
+
+// closed waits until nothing listens at port $HTTP.
+func closed(ts *testscript.TestScript, neg bool, args []string) {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		conn, err := net.Dial("tcp", "127.0.0.1:"+ts.Getenv("HTTP"))
+		if err != nil {
+			return
+		}
+		conn.Close()
+	}
+	ts.Fatalf("something still listens")
 }
