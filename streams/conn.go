@@ -112,7 +112,9 @@ func (k *conn) exchange(ctx context.Context, limit time.Duration, do func() erro
 	if err := k.SetDeadline(time.Now().Add(limit)); err != nil {
 		return err
 	}
-	stop := context.AfterFunc(ctx, func() { k.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() {
+		_ = k.SetDeadline(time.Unix(1, 0)) // fails on a closed connection, which ends do as well
+	})
 	err := do()
 	if !stop() && err != nil {
 		return ctx.Err()

@@ -122,7 +122,7 @@ func (r *Reader) disconnect() {
 
 // fail wraps an error that Fetch returns, with what it was trying to overcome.
 func (r *Reader) fail(err error) error {
-	if e := r.trouble.Load(); e != nil && *e != err {
+	if e := r.trouble.Load(); e != nil && !errors.Is(err, *e) {
 		err = fmt.Errorf("%w (%v)", err, *e)
 	}
 	return fmt.Errorf("streams: fetch topic %s, partition %d, offset %d: %w", r.topic, r.partition, r.next, err)
@@ -198,7 +198,7 @@ func (r *Reader) decode() error {
 			if len(r.records) > 0 && r.set.full() {
 				return nil
 			}
-			if err := r.set.open(); err == io.EOF {
+			if err := r.set.open(); errors.Is(err, io.EOF) {
 				r.next = max(r.next, r.set.end)
 				r.set.rest = nil
 				return nil

@@ -64,8 +64,7 @@ func Start(o Options) (*Broker, error) {
 	}
 	var err error
 	if b.cluster, err = kfake.NewCluster(clusterOptions(o)...); err != nil {
-		b.unlock()
-		return nil, startError(o, err)
+		return nil, errors.Join(startError(o, err), b.unlock())
 	}
 	b.addr = b.cluster.ListenAddrs()[0]
 	b.done.Go(b.upkeep)

@@ -46,7 +46,7 @@ func Lines(r io.Reader, src features.Source, format string) iter.Seq2[Line, erro
 		}
 		for {
 			line, err := f.event()
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				return
 			}
 			var bad *LineError
@@ -102,7 +102,7 @@ func (f *file) event() (Line, error) {
 		return Line{number, f.value, &f.ev}, nil
 	case errors.As(err, &bad):
 		return Line{}, &LineError{number, err}
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		return Line{}, err
 	}
 	return Line{}, fmt.Errorf("codec: reading line %d: %w", number, err)
@@ -124,7 +124,7 @@ func (f *file) encode(line []byte) {
 // readHeader points the columns of the decoder at the fields that the header names.
 func (f *file) readHeader() error {
 	line, number, err := f.lines.next()
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return errors.New("codec: the file is empty; a CSV file begins with a header line")
 	}
 	if err != nil {
@@ -196,9 +196,9 @@ func (f *lineReader) read() error {
 			open = !open
 		}
 		switch {
-		case err == bufio.ErrBufferFull:
+		case errors.Is(err, bufio.ErrBufferFull):
 			continue
-		case err == io.EOF && size > 0:
+		case errors.Is(err, io.EOF) && size > 0:
 		case err != nil:
 			return err
 		case open && size <= MaxValue:

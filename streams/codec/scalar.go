@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"errors"
 	"strconv"
 
 	"github.com/millrace/millrace/features"
@@ -32,7 +33,7 @@ func parseFloat(s string) (float64, bool) {
 		}
 	}
 	x, err := strconv.ParseFloat(s, 64)
-	if err != nil && err.(*strconv.NumError).Err != strconv.ErrRange {
+	if err != nil && !errors.Is(err, strconv.ErrRange) {
 		return 0, false
 	}
 	return x, true

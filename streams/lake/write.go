@@ -122,7 +122,7 @@ func (h Header) metadata() metadata.KeyValueMetadata {
 		{keyLogStart, strconv.FormatInt(h.LogStart, 10)},
 		{keyUndecodable, strconv.FormatInt(h.Undecodable, 10)},
 	} {
-		m.Append(kv[0], kv[1]) // its error is of no use: append cannot fail
+		_ = m.Append(kv[0], kv[1]) // appending to a slice cannot fail
 	}
 	return m
 }
