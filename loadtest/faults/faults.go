@@ -128,8 +128,12 @@ func (o *Outcome) Differs(other *Outcome) string {
 			return fmt.Sprintf("the progress of shard %d:\n%+v\n%+v", i, o.Progress[i], other.Progress[i])
 		}
 	}
-	if !slices.Equal(o.Letters, other.Letters) {
-		return fmt.Sprintf("the dead letters:\n%v\n%v", o.Letters, other.Letters)
+	same := 0
+	for same < min(len(o.Letters), len(other.Letters)) && o.Letters[same] == other.Letters[same] {
+		same++
+	}
+	if same < max(len(o.Letters), len(other.Letters)) {
+		return fmt.Sprintf("%d dead letters and %d, of which the first %d are the same", len(o.Letters), len(other.Letters), same)
 	}
 	return ""
 }
