@@ -35,7 +35,7 @@ var policy = map[string][]string{
 	"features/online/redis":      {"features/online", "github.com/redis/go-redis/v9"},
 
 	"streams":        {"github.com/segmentio/kafka-go"},
-	"streams/broker": {"github.com/twmb/franz-go/pkg/kfake"},
+	"streams/broker": {"github.com/twmb/franz-go/pkg/kfake", "github.com/twmb/franz-go/pkg/kerr", "github.com/twmb/franz-go/pkg/kmsg"},
 	"streams/codec":  {"features", "features/expr", "github.com/go-json-experiment/json"},
 	"streams/lake":   {"features", "features/expr", "streams", "streams/codec", "github.com/apache/arrow/go/v15"},
 

@@ -72,7 +72,7 @@ func (p *Producer) Close() {
 // (PartitionOf), or anywhere if it has none; a Time of 0 means now. The number
 // of partitions is asked for once in a producer's life.
 //
-// Records that the topic cannot take are refused before anything is sent: a
+// Records that the topic cannot take are refused, by a *Refusal, before anything is sent: a
 // partition that does not exist, a size over the topic's max.message.bytes, a
 // timestamp more than an hour ahead. When it fails later, some records may be
 // written; the positions then tell which, an Offset of -1 standing for the
@@ -118,18 +118,26 @@ func (p *Producer) produce(ctx context.Context, topic string, records []Record) 
 	return p.run(ctx, jobs, positions)
 }
 
+// A Refusal is the error of a record that its topic cannot take, whatever one
+// waits for.
+type Refusal struct{ Problem string }
+
+func (r *Refusal) Error() string { return r.Problem }
+
+func refusef(format string, args ...any) error { return &Refusal{fmt.Sprintf(format, args...)} }
+
 // check refuses a record that the topic would.
 func (t *topicLanes) check(r *Record, partition int, now time.Time) error {
 	if partition >= len(t.lanes) {
-		return fmt.Errorf("partition %d does not exist; the topic has %d", partition, len(t.lanes))
+		return refusef("partition %d does not exist; the topic has %d", partition, len(t.lanes))
 	}
 	if r.Time < 0 || r.Time > now.Add(maxAhead).UnixMicro() {
-		return fmt.Errorf("timestamp %s is more than an hour ahead or before 1970, which Kafka refuses; set the time at which the record arrived, and keep the event's time in its value",
+		return refusef("timestamp %s is more than an hour ahead or before 1970, which Kafka refuses; set the time at which the record arrived, and keep the event's time in its value",
 			time.UnixMicro(r.Time).UTC().Format(time.RFC3339))
 	}
 	n := recordLen(r, 0, 0)
 	if n += headerLen + varLen(int64(n)); n > t.most {
-		return fmt.Errorf("its size is %d bytes and the topic's limit is %d; send less, or raise max.message.bytes of the topic", n, t.most)
+		return refusef("its size is %d bytes and the topic's limit is %d; send less, or raise max.message.bytes of the topic", n, t.most)
 	}
 	return nil
 }

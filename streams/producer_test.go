@@ -118,6 +118,9 @@ func TestProduceRefuses(t *testing.T) {
 			t.Errorf("%v: %v, %v; want an error alone", tt.want, at, err)
 			continue
 		}
+		if r := (*Refusal)(nil); !errors.As(err, &r) {
+			t.Errorf("%q is no Refusal", err)
+		}
 		for _, w := range tt.want {
 			if !strings.Contains(err.Error(), w) {
 				t.Errorf("%q: want %q in it", err, w)

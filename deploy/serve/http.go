@@ -193,7 +193,7 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, buf []byte) ([
 }
 
 func tooLarge(most int64) *Problem {
-	return problem(http.StatusRequestEntityTooLarge, "the body is larger than %d bytes; send it in parts, or raise http.max_body_bytes of the project", most)
+	return problem(http.StatusRequestEntityTooLarge, "the body is larger than %d bytes; send it in parts, or raise http.max_body in the project file", most)
 }
 
 // features answers POST /get-online-features.

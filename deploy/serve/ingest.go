@@ -114,6 +114,10 @@ func (s *Server) produceProblem(ctx context.Context, err error, positions []stre
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	var refusal *streams.Refusal
+	if errors.As(err, &refusal) { // sending it again would not help
+		return badRequest("the topic does not take it: %v", err)
+	}
 	written := 0
 	for _, at := range positions {
 		if at.Offset >= 0 {

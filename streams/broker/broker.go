@@ -66,6 +66,9 @@ func Start(o Options) (*Broker, error) {
 	if b.cluster, err = kfake.NewCluster(clusterOptions(o)...); err != nil {
 		return nil, errors.Join(startError(o, err), b.unlock())
 	}
+	if o.Dir != "" {
+		guardDisk(b.cluster, o.Dir, freeSpace, o.Log)
+	}
 	b.addr = b.cluster.ListenAddrs()[0]
 	b.done.Go(b.upkeep)
 	where := o.Dir

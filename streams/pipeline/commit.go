@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/millrace/millrace/features"
@@ -37,6 +38,7 @@ func (p *processor) commit(ctx context.Context) error {
 	}
 	p.state.Token = c.Next
 	p.cache.age()
+	maps.DeleteFunc(p.poison, func(offset int64, _ string) bool { return offset < c.Progress.Next-poisonInARow })
 	p.host.update(p.status, func(s *Status) { s.Phase, s.Problem, s.Progress = Running, "", c.Progress })
 	if p.host.cfg.OnCommit != nil {
 		p.host.cfg.OnCommit(p.plan.View.Name, p.shard.Index, c.Progress)
@@ -129,6 +131,10 @@ func produce(ctx context.Context, h *Host, topic string, records []streams.Recor
 		return nil
 	}
 	_, err := h.cfg.Producer.Produce(ctx, topic, records)
+	var refusal *streams.Refusal
+	if errors.As(err, &refusal) {
+		return stopf("topic %s does not take what must not be lost: %v", topic, err)
+	}
 	if err != nil && ctx.Err() == nil {
 		return fmt.Errorf("topic %s does not take records: %w", topic, err)
 	}
