@@ -118,29 +118,25 @@ func runAnswers(t *testing.T, want int, exact bool, answer answerer) {
 	checked := 0
 	for _, c := range readAnswers(t) {
 		c.ours()
+		w, ok := c.window(exact)
+		if !ok {
+			continue // the sum below counts what is left out
+		}
 		t.Run(c.ID, func(t *testing.T) {
-			w, ok := c.window(exact)
-			if !ok {
-				t.Skipf("no window %+v", c.Window)
-			}
 			plan, err := features.Compile(features.WallClock, c.source(), c.view(w))
 			if err != nil {
 				t.Fatal(err)
 			}
 			got := answer(t, &c, plan)
 			for i, p := range c.Probes {
+				edge := exact || w.Kind != features.Sliding || p.AsOf.Add(-w.Size).Truncate(w.Hop).Equal(p.AsOf.Add(-w.Size))
 				for op, want := range p.Expect {
-					t.Run(fmt.Sprint(i, " ", op), func(t *testing.T) {
-						at := slices.Index(answerOps, op)
-						if at < 0 {
-							t.Skip("there is no such aggregation")
-						}
-						if w.Kind == features.Sliding && !exact && !p.AsOf.Add(-w.Size).Truncate(w.Hop).Equal(p.AsOf.Add(-w.Size)) {
-							t.Skip("the window does not begin on a tile's edge")
-						}
-						checked++
-						c.check(t, got[i][at], want)
-					})
+					at := slices.Index(answerOps, op)
+					if at < 0 || !edge { // no such aggregation, or a window that begins within a tile
+						continue
+					}
+					checked++
+					t.Run(fmt.Sprint(i, " ", op), func(t *testing.T) { c.check(t, got[i][at], want) })
 				}
 			}
 		})
