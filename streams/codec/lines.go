@@ -157,8 +157,8 @@ func (f *file) readHeader() error {
 	return nil
 }
 
-// A lineReader cuts a file into lines; a line break inside quotes belongs to
-// the line if quoted is set.
+// A lineReader cuts a file into lines; a line break inside a quoted cell belongs
+// to the line if quoted is set.
 type lineReader struct {
 	r      *bufio.Reader
 	quoted bool
@@ -186,14 +186,18 @@ func (f *lineReader) next() (line []byte, number int, err error) {
 
 func (f *lineReader) read() error {
 	f.line = f.line[:0]
-	size, open := 0, false
+	size, at := 0, cellBegin
 	for {
 		part, err := f.r.ReadSlice('\n')
+		if f.quoted {
+			cells := part
+			if f.number == 0 && size == 0 {
+				cells = bytes.TrimPrefix(cells, []byte("\ufeff"))
+			}
+			at = at.after(cells)
+		}
 		if size += len(part); size <= MaxValue+len("\r\n") {
 			f.line = append(f.line, part...)
-		}
-		if f.quoted && bytes.Count(part, []byte{'"'})%2 == 1 {
-			open = !open
 		}
 		switch {
 		case errors.Is(err, bufio.ErrBufferFull):
@@ -201,7 +205,7 @@ func (f *lineReader) read() error {
 		case errors.Is(err, io.EOF) && size > 0:
 		case err != nil:
 			return err
-		case open && size <= MaxValue:
+		case at == inQuotes && size <= MaxValue:
 			f.number++
 			continue
 		}
@@ -212,4 +216,42 @@ func (f *lineReader) read() error {
 		}
 		return nil
 	}
+}
+
+// A place is where in a line of CSV one is, as nextCell sees it.
+type place int
+
+const (
+	cellBegin  place = iota
+	inCell           // in one without quotes
+	inQuotes         // where a line break is part of the cell
+	afterQuote       // behind one in quotes: it is doubled, or closes the cell
+	inBadLine        // a quote is where none may be, and says nothing from there on
+)
+
+// after returns the place behind text, which begins at p.
+func (p place) after(text []byte) place {
+	for len(text) > 0 && p != inBadLine {
+		b := text[0]
+		text = text[1:]
+		switch {
+		case p == inQuotes:
+			if b == '"' {
+				p = afterQuote
+			} else if i := bytes.IndexByte(text, '"'); i >= 0 {
+				text = text[i:]
+			} else {
+				return p
+			}
+		case b == ',':
+			p = cellBegin
+		case b == '"' && (p == cellBegin || p == afterQuote):
+			p = inQuotes
+		case b == '"' || p == afterQuote:
+			p = inBadLine
+		default:
+			p = inCell
+		}
+	}
+	return p
 }

@@ -55,6 +55,12 @@ func TestLines(t *testing.T) {
 		{"long line", "json", "json", `{"s":"` + long + `"}` + "\n" + `{"s":"a","t":1,"p":1,"v":1}`, []string{"1 too_large ", `2 {"s":"a","t":1,"p":1,"v":1} 1000`}},
 		{"open quote", "csv", "json", "s,t,p,v\n\"a,1,1,1\n" + long + "\nb," + at + ",1,1\n", []string{"2 too_large ", `4 {"s":"b","t":1700000000000,"p":1,"v":1} 1700000000000000`}},
 		{"quote to the end", "csv", "json", "s,t,p,v\n\"a,1,1,1\nb,1,1,1\n", []string{"2 bad_csv "}},
+		{"quote in a cell", "csv", "json", "s,t,p,v\n5\" tape,1,1,1\nb,2,1,1\n\"c\nc\",3,1,1\n", []string{"2 bad_csv ", `3 {"s":"b","t":2,"p":1,"v":1} 2000`, `4 {"s":"c\nc","t":3,"p":1,"v":1} 3000`}},
+		{"quotes in a cell", "csv", "json", "s,t,p,v\n5\",\"a,1,1\nb,2,1,1\n", []string{"2 bad_csv ", `3 {"s":"b","t":2,"p":1,"v":1} 2000`}},
+		{"text after quotes", "csv", "json", "s,t,p,v\n\"a\" tape\",1,1,1\nb,2,1,1\n", []string{"2 bad_csv ", `3 {"s":"b","t":2,"p":1,"v":1} 2000`}},
+		{"doubled quotes", "csv", "json", "s,t,p,v\n\"\"\"a\"\"\n,\"\"\n\"\"\",2,1,1\n\"\",3,1,1\n", []string{`2 {"s":"\"a\"\n,\"\n\"","t":2,"p":1,"v":1} 2000`, `5 {"s":"","t":3,"p":1,"v":1} 3000`}},
+		{"quotes in the header", "csv", "json", "\ufeff\"a\nb\",s,t,p,v\n1,a,1,1,1\n", []string{`3 {"s":"a","t":1,"p":1,"v":1} 1000`}},
+		{"long quotes", "csv", "json", "s,t,p,v\n\"" + strings.Repeat("ab\n", 50_000) + "\",1,1,\nb,2,1,1\n", []string{`2 {"s":"` + strings.Repeat(`ab\n`, 50_000) + `","t":1,"p":1,"v":null} 1000`, `50003 {"s":"b","t":2,"p":1,"v":1} 2000`}},
 		{"grows", "csv", "json", "s,t,p,v\n" + strings.Repeat(`\`, MaxValue-10) + ",1,1,1\n", []string{"2 too_large "}},
 	} {
 		src := trade
