@@ -77,7 +77,7 @@ func (b Bench) Run(ctx context.Context) (res *Result, err error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &run{Bench: b, plan: plan, topic: plan.Topic(project), trades: NewGenerator(1), moved: make(chan struct{}, 1), commits: make([][]commit, b.Partitions)}
+	r := newRun(b, plan)
 	defer func() { err = errors.Join(err, r.close()) }()
 	if err := r.open(ctx); err != nil {
 		return nil, err
@@ -123,6 +123,7 @@ type run struct {
 	producer *streams.Producer
 
 	moved   chan struct{} // has one when commits has grown
+	ended   chan error    // has one when the pipeline has ended
 	mu      sync.Mutex
 	commits [][]commit // by partition
 }
@@ -130,6 +131,13 @@ type run struct {
 type commit struct {
 	next int64 // offset that follows what is committed
 	at   time.Time
+}
+
+func newRun(b Bench, plan *features.Plan) *run {
+	return &run{
+		Bench: b, plan: plan, topic: plan.Topic(project), trades: NewGenerator(1),
+		moved: make(chan struct{}, 1), ended: make(chan error, 1), commits: make([][]commit, b.Partitions),
+	}
 }
 
 func (r *run) open(ctx context.Context) (err error) {
@@ -247,22 +255,28 @@ func (r *run) backlog(ctx context.Context, done chan<- error) (Work, error) {
 		}
 		defer pprof.StopCPUProfile()
 	}
-	ended := make(chan error, 1)
 	go func() {
 		err := host.Run(ctx)
-		ended <- err
+		r.ended <- err
 		done <- err
 	}()
 	return measure(func() (int64, error) {
-		for r.applied() < int64(r.Events) {
-			select {
-			case <-r.moved:
-			case err := <-ended:
-				return 0, cmp.Or(err, ctx.Err(), errors.New("the pipeline has ended"))
-			}
-		}
-		return r.applied(), nil
+		err := r.wait(ctx, r.Events)
+		return r.applied(), err
 	})
+}
+
+// wait waits until n records are committed. It fails when the pipeline ends
+// before, as it does when ctx ends.
+func (r *run) wait(ctx context.Context, n int) error {
+	for r.applied() < int64(n) {
+		select {
+		case <-r.moved:
+		case err := <-r.ended:
+			return cmp.Or(err, ctx.Err(), errors.New("the pipeline has ended"))
+		}
+	}
+	return nil
 }
 
 // onCommit notes each commit.
@@ -339,12 +353,8 @@ func (r *run) latency(ctx context.Context) (*Latency, error) {
 		}
 		n += ready
 	}
-	for want := int64(r.Events + total); r.applied() < want; {
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-r.moved:
-		}
+	if err := r.wait(ctx, r.Events+total); err != nil {
+		return nil, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -1,6 +1,7 @@
 package trades
 
 import (
+	"errors"
 	"log/slog"
 	"math"
 	"testing"
@@ -93,6 +94,39 @@ func TestBench(t *testing.T) {
 	}
 	if l := res.Latency; l.Events != 1000 || !(0 < l.P50 && l.P50 <= l.P99 && l.P99 <= l.Max) {
 		t.Errorf("latency %+v", l)
+	}
+}
+
+// TestLatencyEndsWithThePipeline measures latency when nothing commits any more.
+func TestLatencyEndsWithThePipeline(t *testing.T) {
+	plan, err := Plan(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := Bench{Partitions: 2, Rate: 1000, Duration: 10 * time.Millisecond, Dir: t.TempDir(), Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	r := newRun(b, plan)
+	defer func() {
+		if err := r.close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := r.open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	failed := errors.New("the store is full")
+	r.ended <- failed
+	got := make(chan error, 1)
+	go func() {
+		_, err := r.latency(t.Context())
+		got <- err
+	}()
+	select {
+	case err := <-got:
+		if !errors.Is(err, failed) {
+			t.Errorf("got %v, want %v", err, failed)
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("it waits for a pipeline that has ended")
 	}
 }
 
