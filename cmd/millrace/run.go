@@ -40,10 +40,10 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 // withEngines opens a project's engines for do and closes them.
 func withEngines(ctx context.Context, p *project.Project, log *slog.Logger, do func(*engines) error) error {
 	e, err := openEngines(ctx, p, log)
-	if ctx.Err() != nil {
-		return nil // stopped before it began
-	}
 	if err != nil {
+		if ctx.Err() != nil {
+			return nil // stopped before it began
+		}
 		return err
 	}
 	err = errors.Join(do(e), e.close())

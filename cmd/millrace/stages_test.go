@@ -7,6 +7,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/millrace/millrace/deploy/project"
 )
 
 // TestStagesEndInOrder ends stages by a signal, and by the failure of one: each
@@ -84,5 +86,28 @@ func TestQuoteForShell(t *testing.T) {
 		if got := quoteForShell(in); got != want {
 			t.Errorf("%q: %s, want %s", in, got, want)
 		}
+	}
+}
+
+// lateEnd is a context that has ended, which shows only to who asks: nothing
+// that opens the engines of a project without sources does.
+type lateEnd struct{ context.Context }
+
+func (lateEnd) Done() <-chan struct{} { return nil }
+func (lateEnd) Err() error            { return context.Canceled }
+
+// TestEnginesCloseAtASignal leaves nothing open where the signal comes just as
+// all is open.
+func TestEnginesCloseAtASignal(t *testing.T) {
+	p, log := &project.Project{DataDir: t.TempDir()}, slog.New(slog.DiscardHandler)
+	if err := withEngines(lateEnd{t.Context()}, p, log, func(*engines) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	e, err := openEngines(t.Context(), p, log) // fails while another holds the folder
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.close(); err != nil {
+		t.Error(err)
 	}
 }
