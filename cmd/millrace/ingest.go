@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/millrace/millrace/deploy/client"
 	"github.com/millrace/millrace/deploy/project"
+	"github.com/millrace/millrace/deploy/serve"
 	"github.com/millrace/millrace/features"
 	"github.com/millrace/millrace/streams/codec"
 )
@@ -74,7 +77,7 @@ func (c *ingestCmd) Run(ctx context.Context, a *app) error {
 	counted := &countingReader{r: in}
 	s := &sender{
 		app: a, server: server, source: src.Name, file: c.File, read: counted,
-		maxBody: p.HTTP.MaxBodyBytes, progress: newProgress(a.stderr, size), last: map[place]int64{},
+		maxBody: p.HTTP.MaxBodyBytes, asIs: src.Format == "json", progress: newProgress(a.stderr, size), last: map[place]int64{},
 	}
 	src.Format = "json" // the server makes of it what the topic holds
 	if s.key, err = features.NewSourceKey(src); err != nil {
@@ -156,12 +159,13 @@ type sender struct {
 	file     string
 	read     *countingReader
 	maxBody  int64
+	asIs     bool // the topic holds an event as it is sent
 	progress *progress
 	key      *features.SourceKey
 
 	batch      []any // of json.RawMessage
+	lines      []int // of the file, on which those begin
 	bytes      int
-	from, to   int // lines of the batch
 	sent       int64
 	acked      int // the last line that is in the log
 	bad        int64
@@ -192,21 +196,27 @@ func (s *sender) add(ctx context.Context, line codec.Line, err error, from int) 
 		s.refuse(line.Number, err)
 		return nil
 	}
-	if size := int64(len(line.Value)) + 1; size > s.maxBody {
+	var value bytes.Buffer
+	if err := json.Compact(&value, line.Value); err != nil { // as the client sends it
+		return fmt.Errorf("line %d: %w", line.Number, err)
+	}
+	size := value.Len() + 1
+	switch n := value.Len() + len(s.keyScratch); {
+	case int64(size) > s.maxBody:
 		s.refuse(line.Number, fmt.Errorf("%d bytes; the server takes %d in a request: see http.max_body", size, s.maxBody))
 		return nil
+	case s.asIs && n > serve.MaxEvent:
+		s.refuse(line.Number, &codec.Error{Reason: codec.TooLarge, Problem: fmt.Sprintf("makes a record of %d bytes; at most %d are taken", n, serve.MaxEvent)})
+		return nil
 	}
-	if len(s.batch) == batchEvents || len(s.batch) > 0 && s.bytes+len(line.Value)+1 > int(min(batchBytes, s.maxBody)) {
+	if len(s.batch) == batchEvents || len(s.batch) > 0 && s.bytes+size > int(min(batchBytes, s.maxBody)) {
 		if err := s.send(ctx); err != nil {
 			return err
 		}
 	}
-	if len(s.batch) == 0 {
-		s.from = line.Number
-	}
-	s.batch = append(s.batch, json.RawMessage(slices.Clone(line.Value)))
-	s.bytes += len(line.Value) + 1
-	s.to = line.Number
+	s.batch = append(s.batch, json.RawMessage(value.Bytes()))
+	s.lines = append(s.lines, line.Number)
+	s.bytes += size
 	return nil
 }
 
@@ -223,25 +233,61 @@ func (s *sender) refuse(number int, why error) {
 	}
 }
 
-// send sends the batch and waits until the log has it.
+// send sends the batch and waits until the log has it. Lines that the server
+// refuses are left out: its project may say otherwise than ours, and what CSV
+// an event makes is known there only. Each try has fewer of them.
 func (s *sender) send(ctx context.Context) error {
 	if len(s.batch) == 0 {
 		return nil
 	}
+	last := s.lines[len(s.lines)-1]
+	for len(s.batch) > 0 {
+		err := s.try(ctx)
+		if err == nil {
+			break
+		}
+		if !s.leaveOut(err) {
+			return fmt.Errorf("lines %d to %d: %w", s.lines[0], last, err)
+		}
+	}
+	s.acked = last
+	s.sent += int64(len(s.batch))
+	s.batch, s.lines, s.bytes = s.batch[:0], s.lines[:0], 0
+	s.progress.show(s.sent, s.read.n)
+	return nil
+}
+
+func (s *sender) try(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
 	defer cancel()
 	positions, err := s.server.Ingest(ctx, s.source, s.batch...)
-	if err != nil {
-		return fmt.Errorf("lines %d to %d: %w", s.from, s.to, err)
-	}
 	for _, at := range positions {
 		s.last[place{at.Topic, at.Partition}] = at.Offset
 	}
-	s.sent += int64(len(s.batch))
-	s.acked = s.to
-	s.batch, s.bytes = s.batch[:0], 0
-	s.progress.show(s.sent, s.read.n)
-	return nil
+	return err
+}
+
+// leaveOut takes the lines out of the batch that err says the server refused,
+// and reports whether there are any.
+func (s *sender) leaveOut(err error) bool {
+	var answer *client.Error
+	if !errors.As(err, &answer) || answer.Status != http.StatusBadRequest {
+		return false
+	}
+	kept := 0
+	bad := answer.Lines // in the order of the batch
+	for i, event := range s.batch {
+		if len(bad) > 0 && bad[0].Line == i+1 {
+			s.refuse(s.lines[i], &codec.Error{Reason: bad[0].Reason, Field: bad[0].Field, Problem: bad[0].Problem})
+			bad = bad[1:]
+			continue
+		}
+		s.batch[kept], s.lines[kept] = event, s.lines[i]
+		kept++
+	}
+	some := kept < len(s.batch)
+	s.batch, s.lines = s.batch[:kept], s.lines[:kept]
+	return some
 }
 
 // stopped says how far it came before err.

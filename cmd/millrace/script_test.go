@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -53,7 +54,7 @@ func TestSharedScripts(t *testing.T) {
 
 // commands are what scripts have besides those of testscript.
 var commands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
-	"exits": exits, "expand": expand, "ready": ready, "waitfor": waitFor, "hang": hang, "closed": closed,
+	"exits": exits, "expand": expand, "long": long, "ready": ready, "waitfor": waitFor, "hang": hang, "closed": closed,
 }
 
 // setup gives a script the environment of its commands, a free port by each name.
@@ -103,6 +104,14 @@ func expand(ts *testscript.TestScript, neg bool, args []string) {
 		text := os.Expand(ts.ReadFile(name), ts.Getenv)
 		ts.Check(os.WriteFile(ts.MkAbs(name), []byte(text), 0o666))
 	}
+}
+
+// long puts that many bytes into a file where it has LONG: long 1000000 file
+func long(ts *testscript.TestScript, neg bool, args []string) {
+	n, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	text := strings.Replace(ts.ReadFile(args[1]), "LONG", strings.Repeat("x", n), 1)
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(text), 0o666))
 }
 
 // ready waits until the server at port $HTTP does its work.

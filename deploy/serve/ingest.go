@@ -29,11 +29,12 @@ const (
 	// maxBadLines is how many of the lines that are not events an answer tells
 	// about: enough to see what is wrong with all of them.
 	maxBadLines = 20
-
-	// maxEvent is the most bytes of an event and its key: with what Kafka adds to
-	// them it is below the default of a topic's max.message.bytes.
-	maxEvent = 1_000_000
 )
+
+// MaxEvent is the most bytes of an event, as its topic holds it, and its key:
+// with what Kafka adds to them it is below the default of a topic's
+// max.message.bytes.
+const MaxEvent = 1_000_000
 
 // A source is one into which events are taken.
 type source struct {
@@ -217,8 +218,8 @@ func (b *batch) add(number int, value []byte) {
 	if b.Format == "csv" {
 		value = codec.AppendCSV(nil, b.fields, b.event.Values)
 	}
-	if n := len(keys) - from + len(value); n > maxEvent {
-		b.refuse(number, &codec.Error{Reason: codec.TooLarge, Problem: fmt.Sprintf("makes a record of %d bytes; at most %d are taken", n, maxEvent)})
+	if n := len(keys) - from + len(value); n > MaxEvent {
+		b.refuse(number, &codec.Error{Reason: codec.TooLarge, Problem: fmt.Sprintf("makes a record of %d bytes; at most %d are taken", n, MaxEvent)})
 		return
 	}
 	if b.bad > 0 {

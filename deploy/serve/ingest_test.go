@@ -94,10 +94,10 @@ func TestEventTooLarge(t *testing.T) {
 		e := `{"symbol":"A","time":"2026-03-04T05:00:00Z","note":""}`
 		return e[:len(e)-2] + strings.Repeat("x", n-1-len(e)) + e[len(e)-2:] // with the key, n bytes
 	}
-	if at := w.events("prices", event(maxEvent)); len(at) != 1 {
+	if at := w.events("prices", event(MaxEvent)); len(at) != 1 {
 		t.Errorf("%v", at)
 	}
-	if status, answer := w.post("/v1/events/prices", event(maxEvent+1)); status != 400 || !strings.Contains(answer, "too_large") {
+	if status, answer := w.post("/v1/events/prices", event(MaxEvent+1)); status != 400 || !strings.Contains(answer, "too_large") {
 		t.Errorf("%d %s", status, answer)
 	}
 }
