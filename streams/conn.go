@@ -2,9 +2,12 @@ package streams
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"slices"
@@ -28,6 +31,11 @@ const (
 	createTopicsVersion    = 4
 	initProducerIDVersion  = 1
 	describeConfigsVersion = 1
+)
+
+const (
+	frameHeader = 8        // bytes of an answer before its body: its length and the request's id
+	maxAnswer   = 16 << 20 // bytes of an answer, a fetch's excepted, that we accept
 )
 
 // dialLeader connects to the broker that leads a partition.
@@ -75,7 +83,7 @@ func (c *Cluster) dial(ctx context.Context, address string) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &conn{Conn: nc, cluster: c, in: bufio.NewReader(nc)}
+	k := &conn{Conn: nc, address: address, cluster: c, in: bufio.NewReader(nc)}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.conns == nil {
@@ -89,6 +97,7 @@ func (c *Cluster) dial(ctx context.Context, address string) (*conn, error) {
 // A conn is a connection to one broker that carries one request at a time.
 type conn struct {
 	net.Conn
+	address string // as it was dialed
 	cluster *Cluster
 	in      *bufio.Reader
 	id      int32 // of the last request
@@ -122,13 +131,49 @@ func (k *conn) exchange(ctx context.Context, limit time.Duration, do func() erro
 	return err
 }
 
-func (k *conn) ask(ctx context.Context, version int16, req protocol.Message) (res protocol.Message, err error) {
-	err = k.exchange(ctx, askTimeout, func() error {
-		k.id++
-		res, err = protocol.RoundTrip(k, version, k.id, clientID, req)
+func (k *conn) ask(ctx context.Context, version int16, req protocol.Message) (protocol.Message, error) {
+	var frame []byte
+	err := k.exchange(ctx, askTimeout, func() (err error) {
+		frame, err = k.roundTrip(version, req, nil, maxAnswer)
 		return err
 	})
+	if err != nil {
+		return nil, err
+	}
+	_, res, err := protocol.ReadResponse(bytes.NewReader(frame), req.ApiKey(), version)
 	return res, err
+}
+
+// roundTrip sends a request and reads the whole answer, of at most limit bytes,
+// into buf, or into a larger buffer where buf is too small. The answer's own
+// header is frameHeader bytes of it.
+//
+// What the answer says is believed, lengths included, once it is known to be
+// Kafka's: protocol.RoundTrip allocates by them first, and the answer of
+// another server would take all memory.
+func (k *conn) roundTrip(version int16, req protocol.Message, buf []byte, limit int) ([]byte, error) {
+	k.id++
+	if err := protocol.WriteRequest(k, version, k.id, clientID, req); err != nil {
+		return buf, err
+	}
+	var head [frameHeader]byte
+	if _, err := io.ReadFull(k, head[:]); err != nil {
+		return buf, err
+	}
+	n := int64(int32(binary.BigEndian.Uint32(head[:]))) + 4 // the length does not count itself
+	if n < frameHeader || n > int64(limit) {
+		return buf, fmt.Errorf("%s announces an answer of %d bytes, and 4 to %d are read: it is not Kafka, or expects TLS? check the address", k.address, n-4, limit-4)
+	}
+	if id := int32(binary.BigEndian.Uint32(head[4:])); id != k.id {
+		return buf, fmt.Errorf("%s answers request %d and was asked %d: it is not Kafka? check the address", k.address, id, k.id)
+	}
+	if int64(cap(buf)) < n {
+		buf = make([]byte, n+n/8)
+	}
+	buf = buf[:n]
+	copy(buf, head[:])
+	_, err := io.ReadFull(k, buf[frameHeader:])
+	return buf, err
 }
 
 // offset asks for kafka.FirstOffset or kafka.LastOffset of a partition.

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/protocol"
 	"github.com/segmentio/kafka-go/protocol/fetch"
 )
 
@@ -20,7 +19,7 @@ const (
 	// writes and the reader reads is still in the caches of the processor.
 	fetchBytes = 1 << 20
 	fetchWait  = 250 * time.Millisecond // at the log's end
-	maxAnswer  = 256 << 20              // bytes of an answer that we accept
+	maxFetch   = 256 << 20              // bytes of an answer that we accept
 	maxRecords = 4000                   // of one Batch
 
 	// maxStrikes is how often bytes that cannot be read are fetched again
@@ -234,17 +233,14 @@ func (r *Reader) exchange(ctx context.Context) error {
 	}
 	r.set.reset(nil)
 	r.set.end = 0
-	err := r.conn.exchange(ctx, fetchWait+askTimeout, func() error {
-		r.conn.id++
-		if err := protocol.WriteRequest(r.conn, fetchVersion, r.conn.id, clientID, r.request()); err != nil {
-			return err
-		}
-		return r.readFrame()
+	err := r.conn.exchange(ctx, fetchWait+askTimeout, func() (err error) {
+		r.frame, err = r.conn.roundTrip(fetchVersion, r.request(), r.frame, maxFetch)
+		return err
 	})
 	if err != nil {
 		return err
 	}
-	return r.parse()
+	return r.parse(r.frame[frameHeader:])
 }
 
 func (r *Reader) request() *fetch.Request {
@@ -266,30 +262,9 @@ func (r *Reader) request() *fetch.Request {
 	}
 }
 
-// readFrame reads a whole answer into the buffer that is used for each.
-func (r *Reader) readFrame() error {
-	var head [8]byte
-	if _, err := io.ReadFull(r.conn, head[:]); err != nil {
-		return err
-	}
-	n := int(int32(binary.BigEndian.Uint32(head[:]))) - 4
-	if n < 0 || n > maxAnswer {
-		return fmt.Errorf("an answer of %d bytes; at most %d are read", n, maxAnswer)
-	}
-	if id := int32(binary.BigEndian.Uint32(head[4:])); id != r.conn.id {
-		return fmt.Errorf("an answer to request %d, not %d", id, r.conn.id)
-	}
-	if cap(r.frame) < n {
-		r.frame = make([]byte, n+n/8)
-	}
-	r.frame = r.frame[:n]
-	_, err := io.ReadFull(r.conn, r.frame)
-	return err
-}
-
-// parse reads a fetch answer of version 10 up to its record batches.
-func (r *Reader) parse() error {
-	p := parser{b: r.frame}
+// parse reads the body of a fetch answer of version 10 up to its record batches.
+func (r *Reader) parse(body []byte) error {
+	p := parser{b: body}
 	p.int32() // throttled for, ms; the broker itself held the answer back
 	code := p.int16()
 	p.int32() // session

@@ -186,9 +186,9 @@ func FuzzDecode(f *testing.F) {
 // FuzzAnswer feeds arbitrary fetch answers.
 func FuzzAnswer(f *testing.F) {
 	f.Add([]byte("\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x00\x01t\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00" + strings.Repeat("\x00", 32)))
-	f.Fuzz(func(t *testing.T, frame []byte) {
-		r := Reader{frame: frame}
-		if r.parse() == nil {
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var r Reader
+		if r.parse(body) == nil {
 			r.decode()
 		}
 	})
