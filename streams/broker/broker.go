@@ -42,7 +42,9 @@ type Options struct {
 type Broker struct {
 	cluster *kfake.Cluster
 	addr    string
-	lock    *os.File // nil in memory
+	dir     string                           // empty: memory
+	free    func(dir string) (uint64, error) // bytes that dir's disk has left
+	lock    *os.File                         // nil in memory
 	stop    chan struct{}
 	done    sync.WaitGroup
 	close   sync.Once
@@ -54,7 +56,7 @@ func Start(o Options) (*Broker, error) {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	b := &Broker{stop: make(chan struct{})}
+	b := &Broker{dir: o.Dir, free: freeSpace, stop: make(chan struct{})}
 	if o.Dir != "" {
 		lock, err := lockDir(o.Dir)
 		if err != nil {
@@ -67,7 +69,7 @@ func Start(o Options) (*Broker, error) {
 		return nil, errors.Join(startError(o, err), b.unlock())
 	}
 	if o.Dir != "" {
-		guardDisk(b.cluster, o.Dir, freeSpace, o.Log)
+		b.guardDisk(o.Log)
 	}
 	b.addr = b.cluster.ListenAddrs()[0]
 	b.done.Go(b.upkeep)

@@ -1,13 +1,13 @@
 package broker
 
 import (
+	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -16,18 +16,31 @@ import (
 // that far; a request brings a few megabytes at most.
 const reserve = 128 << 20
 
-// guardDisk refuses records while the disk of dir is nearly full. Producers see
+// Err says why the broker takes no records, and what to do: its disk is nearly
+// full. It looks at the disk at each call.
+func (b *Broker) Err() error {
+	if b.dir == "" {
+		return nil
+	}
+	left, err := b.free(b.dir)
+	if err != nil || left >= reserve {
+		return nil
+	}
+	return fmt.Errorf("broker: the disk of %s has %d MiB left, and records are taken from %d MiB on; make space", b.dir, left>>20, reserve>>20)
+}
+
+// guardDisk refuses records while the disk is nearly full. Producers see
 // Kafka's storage error and try again; reading goes on.
-func guardDisk(c *kfake.Cluster, dir string, free func(dir string) (uint64, error), log *slog.Logger) {
+func (b *Broker) guardDisk(log *slog.Logger) {
 	var said atomic.Int64 // when the log last heard of it, Unix seconds
-	c.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
-		c.KeepControl()
-		left, err := free(dir)
-		if err != nil || left >= reserve {
+	b.cluster.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		b.cluster.KeepControl()
+		full := b.Err()
+		if full == nil {
 			return nil, nil, false
 		}
 		if now := time.Now().Unix(); now-said.Swap(now) >= 10 {
-			log.Error("the disk is full; the embedded broker takes no records until there is space", "dir", dir, "free_mib", left>>20, "needed_mib", reserve>>20)
+			log.Error("the embedded broker takes no records", "error", full)
 		}
 		return refuse(req.(*kmsg.ProduceRequest)), nil, true
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -21,7 +22,8 @@ func TestFullDisk(t *testing.T) {
 	}
 	defer c.Close()
 	var left atomic.Uint64
-	guardDisk(c, "/somewhere", func(string) (uint64, error) { return left.Load(), nil }, slog.New(slog.DiscardHandler))
+	b := &Broker{cluster: c, dir: "/somewhere", free: func(string) (uint64, error) { return left.Load(), nil }}
+	b.guardDisk(slog.New(slog.DiscardHandler))
 	client, err := kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()...), kgo.DefaultProduceTopic("a"), kgo.RecordRetries(0))
 	if err != nil {
 		t.Fatal(err)
@@ -37,6 +39,9 @@ func TestFullDisk(t *testing.T) {
 		left.Store(step.left)
 		if err := produce(); !errors.Is(err, step.want) {
 			t.Errorf("%d bytes left: %v, want %v", step.left, err, step.want)
+		}
+		if err := b.Err(); (err != nil) != (step.want != nil) || err != nil && !strings.Contains(err.Error(), "/somewhere") {
+			t.Errorf("%d bytes left: Err is %v", step.left, err)
 		}
 	}
 }
