@@ -165,13 +165,29 @@ func writeJSON(w http.ResponseWriter, status int, body []byte) {
 	_, _ = w.Write(body)
 }
 
-// readBody reads a request's body into buf.
+// receive reads a request's body into buf, and then takes a turn; the caller
+// gives it back by leave. In this order, because a body takes as long to come
+// as its sender likes.
+func (s *Server) receive(w http.ResponseWriter, r *http.Request, buf *[]byte, t turns) error {
+	if err := s.bodies.take(r.Context()); err != nil {
+		return err
+	}
+	defer s.bodies.leave()
+	var err error
+	if *buf, err = s.readBody(w, r, *buf); err != nil {
+		return err
+	}
+	return t.take(r.Context())
+}
+
+// readBody reads a request's body into buf. The memory follows what has come,
+// not what a header promises.
 func (s *Server) readBody(w http.ResponseWriter, r *http.Request, buf []byte) ([]byte, error) {
 	most := s.cfg.MaxBody
 	if r.ContentLength > most {
 		return buf, tooLarge(most)
 	}
-	buf = slices.Grow(buf[:0], int(max(r.ContentLength, 0))+512)
+	buf = slices.Grow(buf[:0], int(min(max(r.ContentLength, 0), bodyBytes))+512)
 	body := http.MaxBytesReader(w, r.Body, most)
 	for {
 		n, err := body.Read(buf[len(buf):cap(buf)])
@@ -199,7 +215,9 @@ func tooLarge(most int64) *Problem {
 // features answers POST /get-online-features.
 func (s *Server) features(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
-	if err := s.lookups.take(ctx); err != nil {
+	body := s.buffer()
+	defer s.doneBuffer(body)
+	if err := s.receive(w, r, body, s.lookups); err != nil {
 		return err
 	}
 	mine := true
@@ -210,11 +228,7 @@ func (s *Server) features(w http.ResponseWriter, r *http.Request) error {
 	}()
 	mem := s.work()
 	defer s.done(mem)
-	var err error
-	if mem.body, err = s.readBody(w, r, mem.body); err != nil {
-		return err
-	}
-	q, err := decodeQuery(mem.body)
+	q, err := decodeQuery(*body)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -265,7 +266,7 @@ func TestStop(t *testing.T) {
 	ingesting := send("/v1/events/prices", slow)
 	_, err = body.Write([]byte(`{"symbol":"A",`))
 	must(t, err)
-	until(t, "both requests are under way", func() bool { return len(w.waits) == 1 && len(w.ingests) == 1 })
+	until(t, "both requests are under way", func() bool { return len(w.waits) == 1 && len(w.bodies) == 1 })
 	stop()
 	if r := <-waiting; r.err != nil || r.status != 503 || !strings.Contains(r.text, "stopping") {
 		t.Errorf("waiting read: %+v", r)
@@ -279,6 +280,40 @@ func TestStop(t *testing.T) {
 	must(t, <-ended)
 	if _, err := net.Dial("tcp", ln.Addr().String()); err == nil {
 		t.Error("it still listens")
+	}
+}
+
+// TestSlowBodies has as many bodies on their way as there are turns, and wants
+// those that come at once answered.
+func TestSlowBodies(t *testing.T) {
+	w := newWorld(t, nil)
+	var slow sync.WaitGroup
+	var bodies []*io.PipeWriter
+	defer func() {
+		for _, b := range bodies {
+			b.Close()
+		}
+		slow.Wait()
+	}()
+	for path, n := range map[string]int{lookupPath: maxLookups, "/v1/events/prices": maxIngests} {
+		for range n {
+			r, body := io.Pipe()
+			bodies = append(bodies, body)
+			slow.Go(func() { w.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, path, r)) })
+			_, err := body.Write([]byte("{")) // until it is read
+			must(t, err)
+		}
+	}
+	const ask = `{"features":["daily:n"],"entities":{"symbol":["A"]}}`
+	if status, answer := w.post(lookupPath, ask); status != 200 {
+		t.Errorf("%d %s", status, answer)
+	}
+	w.events("prices", `{"symbol":"A","time":"2026-03-04T05:00:00Z"}`)
+	for len(w.bodies) < cap(w.bodies) {
+		w.bodies <- struct{}{}
+	}
+	if status, answer := w.post(lookupPath, ask); status != 503 || !strings.Contains(answer, "1024 such requests") {
+		t.Errorf("%d %s", status, answer)
 	}
 }
 

@@ -79,18 +79,14 @@ func (s *Server) ingest(w http.ResponseWriter, r *http.Request) error {
 	if src == nil {
 		return problem(http.StatusNotFound, "there is no source %s; there are %s", short(name), few(slices.Sorted(maps.Keys(s.sources))))
 	}
-	if err := s.ingests.take(r.Context()); err != nil {
+	body := s.buffer()
+	defer s.doneBuffer(body)
+	if err := s.receive(w, r, body, s.ingests); err != nil {
 		return err
 	}
 	defer s.ingests.leave()
-	mem := s.work()
-	defer s.done(mem)
-	var err error
-	if mem.body, err = s.readBody(w, r, mem.body); err != nil {
-		return err
-	}
 	b := batch{source: src}
-	if err := b.read(mem.body, isLines(r.Header.Get("Content-Type"))); err != nil {
+	if err := b.read(*body, isLines(r.Header.Get("Content-Type"))); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), s.patience)
@@ -99,8 +95,7 @@ func (s *Server) ingest(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return s.produceProblem(r.Context(), err, positions)
 	}
-	mem.out = append(appendPositions(append(mem.out[:0], '{'), positions), '}')
-	writeJSON(w, http.StatusOK, mem.out)
+	writeJSON(w, http.StatusOK, append(appendPositions([]byte{'{'}, positions), '}'))
 	return nil
 }
 

@@ -53,6 +53,14 @@ const (
 	maxLookups = 64
 	maxIngests = 256
 	maxWaits   = 1024
+
+	// maxBodies is how many bodies may be on their way at a time. They take
+	// their turn when they are there, so that callers who are slow to send hold
+	// up nobody; what they hold is memory, up to max_body each.
+	maxBodies = 1024
+
+	// bodyBytes is the most memory that is taken for a body before it comes.
+	bodyBytes = 64 << 10
 )
 
 // A Config is what a Server needs. Plans, MaxBody, Problems, Metrics and Now
@@ -76,9 +84,10 @@ type Server struct {
 	cfg     Config
 	lookup  *Lookup
 	sources map[string]*source
-	buffers sync.Pool // of *work
+	buffers sync.Pool // of *[]byte, for bodies
+	works   sync.Pool // of *work
 
-	lookups, ingests, waits turns
+	bodies, lookups, ingests, waits turns
 
 	gate     sync.RWMutex  // held for reading by each request, so that the end waits for them
 	closed   bool          // by gate
@@ -100,13 +109,15 @@ func New(cfg Config) (*Server, error) {
 		cfg:      cfg,
 		lookup:   NewLookup(cfg.Project, cfg.Plans, cfg.Store, cfg.Now),
 		sources:  make(map[string]*source),
+		bodies:   make(turns, maxBodies),
 		lookups:  make(turns, maxLookups),
 		ingests:  make(turns, maxIngests),
 		waits:    make(turns, maxWaits),
 		stopping: make(chan struct{}),
 		patience: produceTimeout,
 	}
-	s.buffers.New = func() any { return &work{} }
+	s.buffers.New = func() any { return new([]byte) }
+	s.works.New = func() any { return &work{} }
 	for _, src := range cfg.Sources {
 		in, err := newSource(src)
 		if err != nil {
@@ -198,19 +209,28 @@ func (t turns) take(ctx context.Context) error {
 
 func (t turns) leave() { <-t }
 
-// A work is the memory that requests use one after another.
+// A work is the memory that lookups use one after another. The body is not part
+// of it: it is there before the turn, and there are more bodies than turns.
 type work struct {
-	body, out []byte
-	vectors   Vectors
+	out     []byte
+	vectors Vectors
 }
 
 // keepBytes is the most that is kept of a buffer for the next request.
 const keepBytes = 4 << 20
 
-func (s *Server) work() *work { return s.buffers.Get().(*work) }
+func (s *Server) work() *work { return s.works.Get().(*work) }
 
 func (s *Server) done(w *work) {
-	if cap(w.body) <= keepBytes && cap(w.out) <= keepBytes {
-		s.buffers.Put(w)
+	if cap(w.out) <= keepBytes {
+		s.works.Put(w)
+	}
+}
+
+func (s *Server) buffer() *[]byte { return s.buffers.Get().(*[]byte) }
+
+func (s *Server) doneBuffer(b *[]byte) {
+	if cap(*b) <= keepBytes {
+		s.buffers.Put(b)
 	}
 }
