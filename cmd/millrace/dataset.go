@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -11,6 +14,7 @@ import (
 	"github.com/millrace/millrace/deploy/project"
 	"github.com/millrace/millrace/features"
 	"github.com/millrace/millrace/features/offline"
+	"github.com/millrace/millrace/streams/lake"
 )
 
 type datasetCmd struct {
@@ -131,6 +135,9 @@ func (c *datasetBuildCmd) events(p *project.Project, plan *features.Plan) (strin
 		return file, nil
 	case p.Lake.Off:
 		return "", usagef("the project has no lake: give --events %s=FILE", source)
+	}
+	if _, err := os.Stat(lake.Folder(p.Lake.Dir, source)); errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("the lake in %s has nothing of source %s yet: \"millrace run\" writes it within a minute of the events and when it stops; or give --events %s=FILE", p.Lake.Dir, source, source)
 	}
 	return p.Lake.Dir, nil
 }
