@@ -80,22 +80,30 @@ func (c *dlqListCmd) Run(ctx context.Context, a *app) error {
 		}
 		total++
 		out.Reasons[d.Reason]++
-		out.Letters = append(out.Letters, d)
-		if c.Limit > 0 && len(out.Letters) >= 2*c.Limit { // keep the newest, without a copy for each
-			out.Letters = slices.Delete(out.Letters, 0, len(out.Letters)-c.Limit)
-		}
+		out.keep(d, c.Limit, c.JSON)
 	})
 	if err != nil {
 		return err
-	}
-	if c.Limit > 0 {
-		out.Letters = out.Letters[max(0, len(out.Letters)-c.Limit):]
 	}
 	out.Total = &total
 	if c.JSON {
 		return a.printJSON(out)
 	}
 	return out.print(a.stdout)
+}
+
+// keep adds a letter and forgets the oldest one where there are more than limit,
+// which is 0 for none. The bytes of the event, which may be 11 MiB, are kept
+// only where whole is set.
+func (l *letterList) keep(d streams.DeadLetter, limit int, whole bool) {
+	if !whole {
+		d.Key, d.Value = nil, nil
+	}
+	l.Letters = append(l.Letters, d)
+	if limit > 0 && len(l.Letters) > limit {
+		l.Letters[0] = streams.DeadLetter{} // append copies the others now and then only
+		l.Letters = l.Letters[1:]
+	}
 }
 
 func (l *letterList) print(w io.Writer) error {
@@ -218,12 +226,31 @@ func eachLetter(ctx context.Context, a *app, flag projectFlag, do func(streams.D
 		return err
 	}
 	defer done()
-	for d, err := range streams.ReadDeadLetters(ctx, cluster, pipeline.DeadLetters(p.Name)) {
+	return readLetters(ctx, cluster, pipeline.DeadLetters(p.Name), lettersPatience, a.log, do)
+}
+
+// lettersPatience is for how long dead letters are waited for. A Kafka at work
+// has the next ones within milliseconds.
+const lettersPatience = 10 * time.Second
+
+// readLetters calls do for each dead letter of a topic. It fails when none comes
+// for as long as patience.
+func readLetters(ctx context.Context, cluster *streams.Cluster, topic string, patience time.Duration, log *slog.Logger, do func(streams.DeadLetter)) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	late := time.AfterFunc(patience, func() {
+		cancel(fmt.Errorf("dead letters: Kafka gave no more of topic %s for %v; see whether it runs, and try again", topic, patience))
+	})
+	defer late.Stop()
+	for d, err := range streams.ReadDeadLetters(ctx, cluster, topic) {
+		late.Reset(patience)
 		switch {
 		case errors.Is(err, streams.ErrNoTopic):
 			return nil // nothing has run yet
 		case errors.Is(err, streams.ErrBadDeadLetter):
-			a.log.Warn("a record of the topic of dead letters is not one", "error", err)
+			log.Warn("a record of the topic of dead letters is not one", "error", err)
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
 		case err != nil:
 			return err
 		default:
