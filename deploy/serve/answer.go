@@ -34,7 +34,7 @@ func appendVectors(dst []byte, q *Query, v *Vectors) []byte {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = appendKeys(dst, &q.Entities[k], none)
+		dst = appendKeys(dst, &q.Entities[k], v.kinds[k], none)
 	}
 	for _, p := range v.parts {
 		p.stamps = appendTimes(p.stamps[:0], v.Rows, func(row int) int64 { return p.times[row] })
@@ -68,13 +68,14 @@ func appendVectors(dst []byte, q *Query, v *Vectors) []byte {
 	return append(dst, "]}"...)
 }
 
-// appendKeys appends a column of the entities.
-func appendKeys(dst []byte, c *Column, times []byte) []byte {
+// appendKeys appends a column of the entities, whose cells can be of the kind.
+func appendKeys(dst []byte, c *Column, kind features.Kind, times []byte) []byte {
 	dst = append(dst, `{"values":[`...)
-	for row, x := range c.Cells {
+	for row := range c.Cells {
 		if row > 0 {
 			dst = append(dst, ',')
 		}
+		x, _ := c.cell(row, kind) // it was looked up
 		dst = appendValue(dst, x)
 	}
 	dst = append(dst, `],"statuses":[`...)

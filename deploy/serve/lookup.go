@@ -59,8 +59,8 @@ type Query struct {
 	FullNames bool     // columns are called view__feature instead of feature
 
 	// Entities are the columns that say which entities: a row is one entity of
-	// each view. Columns that no view asked for knows are ignored. Read turns
-	// the cells into the kinds of the views' fields.
+	// each view. Columns that no view asked for knows are ignored. A
+	// whole number may stand for a text and the other way round.
 	Entities []Column
 	// Inputs are the request.* values of on-demand features, a cell for each
 	// row. What is not among them is looked for among Entities, and missing if
@@ -84,9 +84,10 @@ type Column struct {
 // into again reuses its memory.
 type Vectors struct {
 	Rows    int
-	Names   []string // of the features, in the order of the query
-	AsOf    []int64  // by row, microseconds: the greatest of its views'; features.NoTime: an event clock before the first event
-	Keys    []int    // the columns of Query.Entities that name entities
+	Names   []string        // of the features, in the order of the query
+	AsOf    []int64         // by row, microseconds: the greatest of its views'; features.NoTime: an event clock before the first event
+	Keys    []int           // the columns of Query.Entities that name entities
+	kinds   []features.Kind // by column of Query.Entities: of the field that it names, in the first of its views
 	columns []place
 	parts   []*part
 }

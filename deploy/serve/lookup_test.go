@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -128,6 +129,34 @@ func TestSeveralViews(t *testing.T) {
 	got.check(t, "baskets__total", "[1.5,null]", "PRESENT NOT_FOUND", "2026-03-04T06:00:00Z 1970-01-01T00:00:00Z")
 	got.check(t, "daily__gap", "[3.0,4.5]", "PRESENT PRESENT", "2026-03-04T05:00:00Z 2026-03-04T05:00:00Z")
 	got.check(t, "daily__n", "[1,1]", "PRESENT PRESENT", "2026-03-04T05:00:00Z 2026-03-04T05:00:00Z")
+}
+
+// TestSameNameOtherKind asks two views by one column, which is a number to one
+// and a text to the other.
+func TestSameNameOtherKind(t *testing.T) {
+	count := []features.Feature{{Name: "n", Agg: "count", Of: "*", Window: features.Window{Kind: features.Lifetime}}}
+	var plans []*features.Plan
+	for name, kind := range map[string]features.Kind{"numbers": expr.Int, "texts": expr.String} {
+		src := features.Source{
+			Name: name, Topic: name, KeyedBy: []string{"id"}, EventTime: "time", Format: "json", Partitions: 1,
+			Fields: []features.Field{{Name: "id", Kind: kind}, {Name: "time", Kind: expr.Time}},
+		}
+		plan, err := features.Compile(features.WallClock, src, features.View{Name: name, Source: name, Entity: []string{"id"}, Features: count})
+		must(t, err)
+		plans = append(plans, plan)
+	}
+	l := NewLookup(project, plans, nil, time.Now)
+	for _, refs := range [][]string{{"numbers:n", "texts:n"}, {"texts:n", "numbers:n"}} {
+		q := &Query{Features: refs, FullNames: true, Entities: []Column{{Name: "id", Cells: []features.Value{expr.StringValue("007"), expr.IntValue(7)}}}}
+		var v Vectors
+		must(t, l.resolve(q, &v))
+		want := map[string][]string{"numbers": {"7", "7"}, "texts": {"007", "7"}}
+		for _, p := range v.parts {
+			if got := []string{p.keys[0].Entity, p.keys[1].Entity}; !slices.Equal(got, want[p.name]) {
+				t.Errorf("%v: view %s is asked for %q, want %q", refs, p.name, got, want[p.name])
+			}
+		}
+	}
 }
 
 // TestLookupIsVector reads generated rows through the store and the lookup, and

@@ -17,6 +17,7 @@ import (
 func (l *Lookup) resolve(q *Query, v *Vectors) error {
 	v.Names, v.Keys, v.columns = v.Names[:0], v.Keys[:0], v.columns[:0]
 	v.parts = v.parts[:0]
+	v.kinds = append(v.kinds[:0], make([]features.Kind, len(q.Entities))...)
 	if err := l.columns(q, v); err != nil {
 		return err
 	}
@@ -154,18 +155,18 @@ func (p *part) entities(q *Query, v *Vectors) error {
 		}
 		if !slices.Contains(v.Keys, at) {
 			v.Keys = append(v.Keys, at)
+			v.kinds[at] = f.Kind
 		}
 		columns[k] = &q.Entities[at]
-		if err := columns[k].convert(f.Kind); err != nil {
-			return err
-		}
 	}
 	var buf []byte
 	for row := range p.keys {
-		for k, field := range p.entity {
-			p.fields[field] = columns[k].Cells[row]
-		}
 		var err error
+		for k, field := range p.entity {
+			if p.fields[field], err = columns[k].cell(row, p.Fields()[field].Kind); err != nil {
+				return err
+			}
+		}
 		if buf, err = p.AppendEntity(buf[:0], p.fields); err != nil {
 			return badRequest("entities, row %d: %v", row, err)
 		}
@@ -175,30 +176,26 @@ func (p *part) entities(q *Query, v *Vectors) error {
 	return nil
 }
 
-// convert makes the cells of an entity column what the view's field is. As
-// Feast does it takes a whole number for a text and the other way round.
-func (c *Column) convert(kind features.Kind) error {
-	for row := range c.Cells {
-		x := &c.Cells[row]
-		switch {
-		case x.Kind == kind:
-			continue
-		case x.Kind == expr.Int && kind == expr.String:
-			*x = expr.StringValue(strconv.FormatInt(x.Int(), 10))
-			continue
-		case x.Kind == expr.String && kind == expr.Int:
-			if i, err := strconv.ParseInt(x.Str, 10, 64); err == nil {
-				*x = expr.IntValue(i)
-				continue
-			}
+// cell is the cell of an entity column as the kind of a view's field. As Feast
+// does it takes a whole number for a text and the other way round. The column
+// stays as it is: a field of another view may have the name and another kind.
+func (c *Column) cell(row int, kind features.Kind) (features.Value, error) {
+	x := c.Cells[row]
+	switch {
+	case x.Kind == kind:
+		return x, nil
+	case x.Kind == expr.Int && kind == expr.String:
+		return expr.StringValue(strconv.FormatInt(x.Int(), 10)), nil
+	case x.Kind == expr.String && kind == expr.Int:
+		if i, err := strconv.ParseInt(x.Str, 10, 64); err == nil {
+			return expr.IntValue(i), nil
 		}
-		want := "a text"
-		if kind == expr.Int {
-			want = "a whole number of 64 bits"
-		}
-		return badRequest("entities: %q, row %d: want %s, got %s", c.Name, row, want, shown(*x))
 	}
-	return nil
+	want := "a text"
+	if kind == expr.Int {
+		want = "a whole number of 64 bits"
+	}
+	return x, badRequest("entities: %q, row %d: want %s, got %s", c.Name, row, want, shown(x))
 }
 
 // shown is a cell as a caller would recognise it.
