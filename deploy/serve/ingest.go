@@ -93,7 +93,10 @@ func (s *Server) ingest(w http.ResponseWriter, r *http.Request) error {
 	defer cancel()
 	positions, err := s.cfg.Producer.Produce(ctx, src.Topic, b.records)
 	if err != nil {
-		return s.produceProblem(r.Context(), err, positions)
+		if r.Context().Err() != nil {
+			return context.Cause(r.Context())
+		}
+		return s.produceProblem(err, ctx.Err() != nil, positions)
 	}
 	writeJSON(w, http.StatusOK, append(appendPositions([]byte{'{'}, positions), '}'))
 	return nil
@@ -105,11 +108,9 @@ func isLines(contentType string) bool {
 	return t == "application/x-ndjson" || t == "application/ndjson" || t == "application/jsonl" || t == "application/x-jsonlines"
 }
 
-// produceProblem is what to answer when events could not be written.
-func (s *Server) produceProblem(ctx context.Context, err error, positions []streams.Position) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
+// produceProblem is what to answer when events could not be written, because of
+// err or, where it is late, because the log took too long.
+func (s *Server) produceProblem(err error, late bool, positions []streams.Position) error {
 	var refusal *streams.Refusal
 	if errors.As(err, &refusal) { // sending it again would not help
 		return badRequest("the topic does not take it: %v", err)
@@ -120,9 +121,17 @@ func (s *Server) produceProblem(ctx context.Context, err error, positions []stre
 			written++
 		}
 	}
-	p := unavailable(err, "the log did not acknowledge the events within %v; send them again, and give the source an id and dedup if an event must never count twice", s.patience)
+	what := fmt.Sprintf("the log did not acknowledge the events within %v; send them again", s.patience)
+	switch {
+	case written > 0 && late:
+		what = fmt.Sprintf("the log acknowledged %d of %d events within %v; send again those whose offset is -1", written, len(positions), s.patience)
+	case written > 0:
+		what = fmt.Sprintf("%d of %d events were written before the log failed; mend what the detail says, and send again those whose offset is -1", written, len(positions))
+	case !late:
+		what = "the events could not be written; mend what the detail says, and send them again"
+	}
+	p := unavailable(err, "%s, and give the source an id and dedup if an event must never count twice", what)
 	if written > 0 {
-		p.Err = fmt.Sprintf("the log acknowledged %d of %d events within %v; send again those whose offset is -1, and give the source an id and dedup if an event must never count twice", written, len(positions), s.patience)
 		p.extra = appendPositions(nil, positions)
 	}
 	return p

@@ -102,6 +102,21 @@ func TestEventTooLarge(t *testing.T) {
 	}
 }
 
+// TestNoTopic wants the reason why nothing was written, and no word of a time
+// that has not passed.
+func TestNoTopic(t *testing.T) {
+	w := newWorld(t, nil)
+	gone := prices
+	gone.Topic = "gone"
+	var err error
+	w.sources["prices"], err = newSource(gone)
+	must(t, err)
+	status, answer := w.post("/v1/events/prices", `{"symbol":"A","time":"2026-03-04T05:00:00Z"}`)
+	if status != 503 || !strings.Contains(answer, "could not be written") || !strings.Contains(answer, streams.ErrNoTopic.Error()) || strings.Contains(answer, "within") {
+		t.Errorf("%d %s", status, answer)
+	}
+}
+
 // TestBrokerAway wants an error in bounded time for what the log does not
 // acknowledge, and the answers to lookups all the same.
 func TestBrokerAway(t *testing.T) {
@@ -117,7 +132,7 @@ func TestBrokerAway(t *testing.T) {
 		}
 		r := httptest.NewRecorder()
 		w.ServeHTTP(r, httptest.NewRequest(http.MethodPost, "/v1/events/"+source, strings.NewReader(body)))
-		if r.Code != 503 || r.Header().Get("Retry-After") == "" || strings.Contains(r.Body.String(), `"positions"`) {
+		if r.Code != 503 || r.Header().Get("Retry-After") == "" || !strings.Contains(r.Body.String(), "within 300ms") || strings.Contains(r.Body.String(), `"positions"`) {
 			t.Errorf("%s: %d %s", source, r.Code, r.Body)
 		}
 	}
