@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"runtime/debug"
 	"slices"
@@ -77,6 +78,10 @@ func (s *Server) dispatch(w *answer, r *http.Request, to *route) error {
 	switch {
 	case s.closed:
 		return errStopping
+	case s.local && !namesLoopback(r.Host):
+		return problem(http.StatusForbidden, "the server is for this machine alone and was asked for as %s, as a web page could make a browser do; ask for localhost or 127.0.0.1, or set http.listen to an address that is not of loopback", short(r.Host))
+	case s.origins.Check(r) != nil:
+		return problem(http.StatusForbidden, "a web page from elsewhere must not use this server from a browser (Sec-Fetch-Site %s, Origin %s); send the request from a program", short(r.Header.Get("Sec-Fetch-Site")), short(r.Header.Get("Origin")))
 	case to == nil:
 		var paths []string
 		for _, r := range routes {
@@ -89,6 +94,18 @@ func (s *Server) dispatch(w *answer, r *http.Request, to *route) error {
 		return problem(http.StatusMethodNotAllowed, "%s takes %s, not %s", to.name, to.method, short(r.Method))
 	}
 	return to.handle(s, w, r)
+}
+
+// namesLoopback reports whether the Host of a request is this machine under a
+// name that no one else can own. A name that somebody's DNS leads here would
+// let their web page read what a browser on this machine may. (A request
+// without a Host is from no browser.)
+func namesLoopback(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	return host == "" || strings.EqualFold(host, "localhost") || net.ParseIP(host).IsLoopback()
 }
 
 var errStopping = unavailable(nil, "the server is stopping; ask another one, or again when it is back")

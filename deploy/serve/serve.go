@@ -89,8 +89,10 @@ type Server struct {
 
 	bodies, lookups, ingests, waits turns
 
-	gate     sync.RWMutex  // held for reading by each request, so that the end waits for them
-	closed   bool          // by gate
+	gate     sync.RWMutex // held for reading by each request, so that the end waits for them
+	closed   bool         // by gate
+	local    bool         // by gate: only this machine reaches the listener
+	origins  http.CrossOriginProtection
 	stopping chan struct{} // closed when Serve begins to stop
 	patience time.Duration // for how long events may take to be acknowledged
 	stop     sync.Once
@@ -144,9 +146,17 @@ func (s *Server) Run(ctx context.Context) error {
 // are taken, reads that wait for a position are told so at once, and the others
 // have 3 seconds to end; those that do not are cut off. It returns when none is
 // under way.
+//
+// A browser lets any web page send requests to this machine. Those that a page
+// from elsewhere makes are refused, and where ln is on loopback also those that
+// ask for a host which is not loopback: http.listen can be set for more.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
+	at, ok := ln.Addr().(*net.TCPAddr)
+	s.gate.Lock()
+	s.local = ok && at.IP.IsLoopback()
+	s.gate.Unlock()
 	server := &http.Server{
 		Handler:           s,
 		BaseContext:       func(net.Listener) context.Context { return base },
