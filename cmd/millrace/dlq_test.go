@@ -30,7 +30,8 @@ func TestLetterListKeepsTheNewest(t *testing.T) {
 	}
 }
 
-// TestLettersEndWhenKafkaGoes takes the broker away between two partitions.
+// TestLettersEndWhenKafkaGoes takes the broker away between two fetches,
+// each of which has one letter.
 func TestLettersEndWhenKafkaGoes(t *testing.T) {
 	const topic = "shop.deadletters"
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
@@ -44,22 +45,19 @@ func TestLettersEndWhenKafkaGoes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer cluster.Close()
-	if err := cluster.Ensure(t.Context(), topic, 2, streams.DeadLetterConfig()); err != nil {
+	if err := cluster.Ensure(t.Context(), topic, 1, streams.DeadLetterConfig()); err != nil {
 		t.Fatal(err)
 	}
 	producer := streams.NewProducer(cluster)
 	defer producer.Close()
-	var records []streams.Record
-	for partition := range 2 {
-		r, err := streams.DeadLetter{Topic: "orders", Partition: partition, Reason: "too_late"}.Record()
+	for offset := range int64(2) {
+		r, err := streams.DeadLetter{Topic: "orders", Offset: offset, Reason: "too_late", Value: make([]byte, 2<<20)}.Record()
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.Partition = partition
-		records = append(records, r)
-	}
-	if _, err := producer.Produce(t.Context(), topic, records); err != nil {
-		t.Fatal(err)
+		if _, err := producer.Produce(t.Context(), topic, []streams.Record{r}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	n := 0
 	count := func(streams.DeadLetter) { n++ }
