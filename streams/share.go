@@ -27,10 +27,14 @@ const (
 // commits of the online store keep them apart. An own that returns early keeps
 // its partition, unattended.
 //
+// While no assignment can be had, as with the cluster away, Share tries again,
+// and tells report why at each try; it tells it nil when there is one. A change
+// of members is no such trouble.
+//
 // The group serves for the assignment only: no offset is committed to it.
 // Share returns ctx's error, or earlier that of a group that cannot be joined
 // for a lasting reason, as kafka.GroupAuthorizationFailed.
-func (c *Cluster) Share(ctx context.Context, group string, topics []string, own func(ctx context.Context, topic string, partition int)) error {
+func (c *Cluster) Share(ctx context.Context, group string, topics []string, own func(ctx context.Context, topic string, partition int), report func(error)) error {
 	for _, t := range topics {
 		if _, err := c.Partitions(ctx, t); err != nil && (ctx.Err() != nil || !retriable(err)) {
 			return fmt.Errorf("streams: share as group %s: %w", group, err)
@@ -49,7 +53,7 @@ func (c *Cluster) Share(ctx context.Context, group string, topics []string, own 
 	if err != nil {
 		return fmt.Errorf("streams: share as group %s: %w", group, err)
 	}
-	m := &member{group: g, own: own}
+	m := &member{group: g, own: own, report: report}
 	err = m.generations(ctx)
 	g.Close() // ends the generation and leaves the group
 	m.running.Wait()
@@ -59,6 +63,7 @@ func (c *Cluster) Share(ctx context.Context, group string, topics []string, own 
 type member struct {
 	group   *kafka.ConsumerGroup
 	own     func(ctx context.Context, topic string, partition int)
+	report  func(error)
 	running sync.WaitGroup // the calls of own
 }
 
@@ -70,11 +75,15 @@ func (m *member) generations(ctx context.Context) error {
 			return ctx.Err()
 		case err == nil:
 			try = 0
+			m.report(nil)
 			m.running.Wait()
 			m.start(ctx, gen)
 		case fatal(err):
 			return err
 		default:
+			if !errors.Is(err, kafka.RebalanceInProgress) {
+				m.report(err)
+			}
 			if err := pause(ctx, try); err != nil {
 				return err
 			}

@@ -3,10 +3,14 @@ package streams
 import (
 	"context"
 	"errors"
+	"net"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/millrace/millrace/streams/broker"
 )
 
 // owners records which member owns which partition, and that no two do.
@@ -63,7 +67,7 @@ func TestShare(t *testing.T) {
 	join := func(name string) (leave func()) {
 		ctx, cancel := context.WithCancel(testContext(t))
 		left := make(chan error, 1)
-		go func() { left <- c.Share(ctx, "g", []string{"shared"}, o.own(name)) }()
+		go func() { left <- c.Share(ctx, "g", []string{"shared"}, o.own(name), untroubled(t)) }()
 		return func() {
 			t.Helper()
 			cancel()
@@ -88,6 +92,59 @@ func TestShare(t *testing.T) {
 	leaveB()
 }
 
+// untroubled is the report of a Share that the cluster is never away from.
+func untroubled(t *testing.T) func(error) {
+	return func(err error) {
+		if err != nil {
+			t.Errorf("in trouble: %v", err)
+		}
+	}
+}
+
+// TestShareReports stops the broker of a group and starts it again.
+func TestShareReports(t *testing.T) {
+	o := broker.Options{Dir: t.TempDir()}
+	b := startBroker(t, o)
+	c := connect(t, b.Addr())
+	ensure(t, c, "reported", 1)
+	ctx, cancel := context.WithCancel(testContext(t))
+	reports, left := make(chan error), make(chan error, 1)
+	go func() {
+		left <- c.Share(ctx, "g", []string{"reported"}, func(ctx context.Context, _ string, _ int) { <-ctx.Done() }, func(err error) {
+			select {
+			case reports <- err:
+			case <-ctx.Done():
+			}
+		})
+	}()
+	await := func(trouble bool) {
+		t.Helper()
+		for {
+			select {
+			case err := <-reports:
+				if (err != nil) == trouble {
+					return
+				}
+			case <-ctx.Done():
+				t.Fatalf("waited in vain for trouble %v", trouble)
+			}
+		}
+	}
+	await(false)
+	_, port, _ := net.SplitHostPort(b.Addr())
+	o.Port, _ = strconv.Atoi(port)
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	await(true)
+	startBroker(t, o)
+	await(false)
+	cancel()
+	if err := <-left; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
 // TestShareKeepsWhatOwnLeft does not shake the others when one own returns.
 func TestShareKeepsWhatOwnLeft(t *testing.T) {
 	c := newCluster(t, "partly", 2)
@@ -101,7 +158,7 @@ func TestShareKeepsWhatOwnLeft(t *testing.T) {
 				return
 			}
 			<-ctx.Done()
-		})
+		}, untroubled(t))
 	}()
 	seen := []int{<-started, <-started}
 	slices.Sort(seen)
@@ -122,7 +179,7 @@ func TestShareKeepsWhatOwnLeft(t *testing.T) {
 
 func TestShareMissingTopic(t *testing.T) {
 	c := connect(t, startMemory(t))
-	err := c.Share(testContext(t), "g", []string{"nowhere"}, func(context.Context, string, int) { panic("a partition of a topic that is not there") })
+	err := c.Share(testContext(t), "g", []string{"nowhere"}, func(context.Context, string, int) { panic("a partition of a topic that is not there") }, untroubled(t))
 	if !errors.Is(err, ErrNoTopic) {
 		t.Errorf("%v, want %v", err, ErrNoTopic)
 	}

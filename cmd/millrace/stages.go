@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,12 +48,13 @@ type archive struct {
 	archivers []*lake.Archiver
 
 	mu     sync.Mutex
-	failed []string // why sources are no longer archived
+	failed []string      // why sources are no longer archived
+	waits  map[int]error // why it is not known who archives a source, by its index
 }
 
 // newArchive returns the archive of a project; with lake: off it does nothing.
 func newArchive(e *engines) (*archive, error) {
-	a := &archive{e: e}
+	a := &archive{e: e, waits: map[int]error{}}
 	if e.project.Lake.Off {
 		return a, nil
 	}
@@ -101,9 +103,27 @@ func (a *archive) source(ctx context.Context, i int) {
 		if err := a.archivers[i].Run(ctx); err != nil {
 			fail(err)
 		}
-	})
+	}, func(err error) { a.sharing(i, err) })
 	if err != nil && ctx.Err() == nil {
 		fail(err)
+	}
+}
+
+// sharing keeps why it is not known which process archives a source, or that it
+// is, and logs once each time that it changes.
+func (a *archive) sharing(i int, err error) {
+	a.mu.Lock()
+	before := a.waits[i]
+	if delete(a.waits, i); err != nil {
+		a.waits[i] = err
+	}
+	a.mu.Unlock()
+	name := a.e.project.Sources[i].Name
+	switch {
+	case err != nil && before == nil:
+		a.e.log.Warn("the lake waits to be given the partitions of a source; trying again", "source", name, "error", err)
+	case err == nil && before != nil:
+		a.e.log.Info("the lake has been given the partitions of a source again", "source", name)
 	}
 }
 
@@ -113,7 +133,7 @@ func (a *archive) problems() []string {
 	defer a.mu.Unlock()
 	out := append([]string(nil), a.failed...)
 	for i, one := range a.archivers {
-		if err := one.Err(); err != nil {
+		if err := cmp.Or(a.waits[i], one.Err()); err != nil {
 			out = append(out, fmt.Sprintf("lake: source %s waits: %v", a.e.project.Sources[i].Name, err))
 		}
 	}

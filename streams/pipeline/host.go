@@ -48,7 +48,8 @@ type Host struct {
 
 	mu     sync.Mutex
 	shards map[shardKey]*tracked
-	start  string // why the host has not started yet; empty: it has
+	groups map[string]error // why partitions cannot be shared out now, by consumer group
+	start  string           // why the host has not started yet; empty: it has
 }
 
 type shardKey struct {
@@ -87,7 +88,7 @@ func (s *Status) Lag() int64 { return max(0, s.HighWater-s.Progress.Next) }
 
 // New returns a host for the plans of a project.
 func New(cfg Config) *Host {
-	return &Host{cfg: cfg, shards: map[shardKey]*tracked{}, start: "the pipeline has not started"}
+	return &Host{cfg: cfg, shards: map[shardKey]*tracked{}, groups: map[string]error{}, start: "the pipeline has not started"}
 }
 
 // A tracked status knows its shard's reader, which alone can tell why it waits
@@ -135,13 +136,15 @@ func (h *Host) Status() []Status {
 // Problems returns why the pipeline is not doing its work, one line each, and
 // nothing when all is well.
 func (h *Host) Problems() []string {
-	h.mu.Lock()
-	start := h.start
-	h.mu.Unlock()
 	var out []string
-	if start != "" {
-		out = append(out, start)
+	h.mu.Lock()
+	if h.start != "" {
+		out = append(out, h.start)
 	}
+	for _, group := range slices.Sorted(maps.Keys(h.groups)) {
+		out = append(out, fmt.Sprintf("group %s waits to be given its partitions: %v", group, h.groups[group]))
+	}
+	h.mu.Unlock()
 	for _, s := range h.Status() {
 		if s.Problem != "" {
 			out = append(out, fmt.Sprintf("%s of view %s, partition %d of topic %s: %s: %s", s.Stage, s.View, s.Partition, s.Topic, s.Phase, s.Problem))
@@ -281,11 +284,28 @@ func (h *Host) share(ctx context.Context, wg *sync.WaitGroup, fail context.Cance
 	}
 	wg.Go(func() {
 		group := h.cfg.Group + "." + role
-		err := h.cfg.Cluster.Share(ctx, group, []string{topic}, func(ctx context.Context, _ string, partition int) { own(ctx, partition) })
+		err := h.cfg.Cluster.Share(ctx, group, []string{topic}, func(ctx context.Context, _ string, partition int) { own(ctx, partition) }, func(err error) { h.sharing(group, err) })
 		if err != nil && ctx.Err() == nil {
 			fail(fmt.Errorf("pipeline: group %s: %w", group, err))
 		}
 	})
+}
+
+// sharing keeps why a group's partitions cannot be shared out, or that they are,
+// and logs once each time that it changes.
+func (h *Host) sharing(group string, err error) {
+	h.mu.Lock()
+	before := h.groups[group]
+	if delete(h.groups, group); err != nil {
+		h.groups[group] = err
+	}
+	h.mu.Unlock()
+	switch {
+	case err != nil && before == nil:
+		h.cfg.Log.Warn("a group waits to be given its partitions; trying again", "group", group, "error", err)
+	case err == nil && before != nil:
+		h.cfg.Log.Info("a group has been given its partitions again", "group", group)
+	}
 }
 
 // A pause is how long to wait before trying again.

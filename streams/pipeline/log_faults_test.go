@@ -1,12 +1,14 @@
 package pipeline_test
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
 	"net"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/segmentio/kafka-go"
@@ -18,6 +20,7 @@ import (
 	"github.com/millrace/millrace/features/online/pebble"
 	"github.com/millrace/millrace/streams"
 	"github.com/millrace/millrace/streams/broker"
+	"github.com/millrace/millrace/streams/pipeline"
 )
 
 // A place is a rig whose broker can be stopped and started.
@@ -89,6 +92,40 @@ func TestBrokerAway(t *testing.T) {
 	}
 	r.applied(p, p.Source.Topic)
 	r.healthy(h)
+	r.check(p, records)
+}
+
+// TestBrokerAwayFromGroup stops the broker of a host that shares partitions
+// with others: it has none then, and says so, once in the log.
+func TestBrokerAwayFromGroup(t *testing.T) {
+	r := newPlace(t)
+	p, records := world(t, 6, "key", 2)
+	r.ensure(p)
+	r.produce(p.Source.Topic, records...)
+	var log bytes.Buffer // written to by one line at a time, and read after the last
+	c := r.config(p)
+	c.Group, c.Log = "g", slog.New(slog.NewTextHandler(&log, nil))
+	h := pipeline.New(c)
+	stop := r.run(h)
+	r.applied(p, p.Source.Topic)
+	r.healthy(h)
+
+	port := r.port(t)
+	if err := r.broker.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r.says(h, "group g.view."+p.View.Name+" waits")
+	r.eventually("all partitions to be gone", func() bool { return len(h.Status()) == 0 })
+	r.says(h, "group g.view."+p.View.Name+" waits")
+	r.start(t, port)
+	r.healthy(h)
+	r.eventually("partitions", func() bool { return len(h.Status()) == p.Source.Partitions })
+	stop()
+	for _, line := range []string{"group waits", "group has been given"} {
+		if n := strings.Count(log.String(), line); n != 1 {
+			t.Errorf("%d lines of %q in the log:\n%s", n, line, log.String())
+		}
+	}
 	r.check(p, records)
 }
 
