@@ -20,6 +20,8 @@ const (
 	eventsPath = "/v1/events/"
 	retryAfter = "1" // seconds
 	storeWait  = 2 * time.Second
+
+	busyLogEvery = 60 // seconds
 )
 
 // A route is one endpoint. Handle writes the answer, or returns why not: a
@@ -120,7 +122,7 @@ func (s *Server) fail(w *answer, r *http.Request, err error) {
 	default:
 		p = &Problem{Status: http.StatusInternalServerError, Err: "the request failed; the log of the server says more", Detail: err.Error()}
 	}
-	if p.Status >= 500 {
+	if p.Status >= 500 && s.worthLogging(p) {
 		s.cfg.Log.Warn("a request failed", "path", r.URL.Path, "status", p.Status, "error", p.Error())
 	}
 	if p.Status == http.StatusServiceUnavailable {
@@ -137,6 +139,17 @@ func (s *Server) fail(w *answer, r *http.Request, err error) {
 		body = append(append(body, ','), p.extra...)
 	}
 	writeJSON(w, p.Status, append(body, '}'))
+}
+
+// worthLogging reports whether a failure is to be logged: not each time that a
+// probe finds a problem which is logged already, and not each of the many
+// requests that are too many.
+func (s *Server) worthLogging(p *Problem) bool {
+	if !p.busy {
+		return !p.told
+	}
+	last, now := s.busyLogged.Load(), time.Now().Unix()
+	return now-last >= busyLogEvery && s.busyLogged.CompareAndSwap(last, now)
 }
 
 func (s *Server) panicked(w *answer, r *http.Request, why any) {
@@ -321,6 +334,7 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	p := unavailable(nil, "not ready: %d problems", len(problems))
+	p.told = true // by the pipeline, and by the lookups that fail
 	p.extra = append(p.extra, `"problems":[`...)
 	for i, line := range problems {
 		if i > 0 {

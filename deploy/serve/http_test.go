@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -192,6 +193,47 @@ func TestHealth(t *testing.T) {
 		if !strings.Contains(text, want) {
 			t.Errorf("metrics have no %s", want)
 		}
+	}
+}
+
+// TestLog wants no line of probes, one of the requests that are too many, and
+// one of each other failure.
+func TestLog(t *testing.T) {
+	var store *flawed
+	w := newWorld(t, func(s online.Store) online.Store { store = &flawed{Store: s}; return store })
+	var log bytes.Buffer
+	w.cfg.Log = slog.New(slog.NewTextHandler(&log, nil)) // which locks
+	line := "view daily, partition 1: stopped"
+	w.problems.Store(&line)
+	for len(w.bodies) < cap(w.bodies) {
+		w.bodies <- struct{}{}
+	}
+	var wait sync.WaitGroup
+	for range 3 {
+		wait.Go(func() {
+			if r := w.get("/readyz"); r.Code != 503 {
+				t.Errorf("%d %s", r.Code, r.Body)
+			}
+			if status, answer := w.post(lookupPath, `{}`); status != 503 {
+				t.Errorf("%d %s", status, answer)
+			}
+		})
+	}
+	wait.Wait()
+	if n := strings.Count(log.String(), "\n"); n != 1 || !strings.Contains(log.String(), "1024 such requests") {
+		t.Errorf("logged:\n%s", &log)
+	}
+	for len(w.bodies) > 0 {
+		w.bodies.leave()
+	}
+	fail := func() error { return errFlaw }
+	store.read.Store(&fail)
+	log.Reset()
+	for range 2 {
+		w.post(lookupPath, `{"features":["daily:n"],"entities":{"symbol":["A"]}}`)
+	}
+	if n := strings.Count(log.String(), errFlaw.Error()); n != 2 {
+		t.Errorf("logged:\n%s", &log)
 	}
 }
 

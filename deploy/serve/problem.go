@@ -13,6 +13,9 @@ type Problem struct {
 
 	// extra is a further member of the error body, JSON with its name, or empty.
 	extra []byte
+
+	told bool // the log has it from elsewhere
+	busy bool // too much is under way
 }
 
 func (p *Problem) Error() string {

@@ -19,6 +19,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/millrace/millrace/deploy/observe"
@@ -88,6 +89,7 @@ type Server struct {
 	works   sync.Pool // of *work
 
 	bodies, lookups, ingests, waits turns
+	busyLogged                      atomic.Int64 // when that they are taken was logged last, Unix seconds
 
 	gate     sync.RWMutex // held for reading by each request, so that the end waits for them
 	closed   bool         // by gate
@@ -211,7 +213,9 @@ func (t turns) take(ctx context.Context) error {
 	case t <- struct{}{}:
 		return nil
 	case <-timer.C:
-		return unavailable(nil, "the server has %d such requests under way; come back later", cap(t))
+		p := unavailable(nil, "the server has %d such requests under way; come back later", cap(t))
+		p.busy = true
+		return p
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
