@@ -368,17 +368,6 @@ func until(t *testing.T, what string, cond func() bool) {
 	}
 }
 
-func TestRunSaysWhyItCannotListen(t *testing.T) {
-	w := newWorld(t, nil)
-	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	must(t, err)
-	defer ln.Close()
-	w.cfg.Listen = ln.Addr().String()
-	if err := w.Run(t.Context()); err == nil || !strings.Contains(err.Error(), w.cfg.Listen) {
-		t.Errorf("%v", err)
-	}
-}
-
 func FuzzDecodeQuery(f *testing.F) {
 	f.Add([]byte(`{"features":["daily:n"],"entities":{"symbol":["A",1,2.5,null,true]},"full_feature_names":true}`))
 	f.Add([]byte(`{"view":"daily","entities":{"a":[9223372036854775808]},"request":{"close":[1e3]},"as_of":"2026-03-04T05:00:00.5+01:00","exclude_current":true}`))

@@ -68,7 +68,6 @@ const (
 // may be left out.
 type Config struct {
 	Project  string
-	Listen   string // host:port of Run; port 0: any free one
 	Sources  []features.Source
 	Plans    []*features.Plan
 	Store    online.Store
@@ -134,15 +133,6 @@ func New(cfg Config) (*Server, error) {
 
 // Lookup returns what answers the server's queries.
 func (s *Server) Lookup() *Lookup { return s.lookup }
-
-// Run listens at Config.Listen and serves until ctx ends.
-func (s *Server) Run(ctx context.Context) error {
-	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.cfg.Listen)
-	if err != nil {
-		return fmt.Errorf("serve: cannot listen at %s: %w; choose another http.listen, or stop what has the port", s.cfg.Listen, err)
-	}
-	return s.Serve(ctx, ln)
-}
 
 // Serve serves on ln, which it closes, until ctx ends. Then no more requests
 // are taken, reads that wait for a position are told so at once, and the others

@@ -100,7 +100,7 @@ func newWorld(t testing.TB, wrap func(online.Store) online.Store) *world {
 	metrics, err := observe.New()
 	must(t, err)
 	cfg := Config{
-		Project: project, Listen: "127.0.0.1:0", Sources: []features.Source{prices, buys}, Store: w.store, Producer: producer, Log: log, MaxBody: 64 << 10, Metrics: metrics,
+		Project: project, Sources: []features.Source{prices, buys}, Store: w.store, Producer: producer, Log: log, MaxBody: 64 << 10, Metrics: metrics,
 		Problems: func() []string {
 			if p := w.problems.Load(); p != nil {
 				return []string{*p}
