@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9/logging"
@@ -31,6 +32,10 @@ type engines struct {
 	cluster  *streams.Cluster
 	producer *streams.Producer
 	store    online.Store
+
+	mu      sync.Mutex
+	reached time.Time // when a Kafka of the user's was last asked
+	away    error     // why it did not answer
 }
 
 // openEngines opens what the project says, and makes sure that all of it
@@ -135,6 +140,37 @@ func (e *engines) host() *pipeline.Host {
 		c.Group = e.project.Name
 	}
 	return pipeline.New(c)
+}
+
+// problems says what keeps the log from taking events, one line each: the
+// embedded broker's disk is full, or a Kafka of the user's does not answer.
+func (e *engines) problems() []string {
+	ask := e.reach
+	if e.broker != nil {
+		ask = e.broker.Err
+	}
+	if err := ask(); err != nil {
+		return []string{err.Error()}
+	}
+	return nil
+}
+
+// reach asks whether Kafka answers, within 2 s and at most once a second: all
+// who watch /readyz share one answer.
+func (e *engines) reach() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if time.Since(e.reached) < time.Second {
+		return e.away
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	e.away = nil
+	if _, err := e.cluster.ID(ctx); err != nil {
+		e.away = fmt.Errorf("no answer from Kafka: %w", err)
+	}
+	e.reached = time.Now()
+	return e.away
 }
 
 // shared reports whether several processes can work on a project.

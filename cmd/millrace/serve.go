@@ -31,7 +31,7 @@ func (c *serveCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	return withEngines(ctx, p, a.log, func(e *engines) error {
-		server, err := newServer(e, nil, nil)
+		server, err := newServer(e, nil)
 		if err != nil {
 			return err
 		}
@@ -62,15 +62,16 @@ func onLoopback(address string) bool {
 	return err == nil && (host == "localhost" || net.ParseIP(host).IsLoopback())
 }
 
-// newServer returns the HTTP server of open engines. Host is nil in a
-// process that runs no pipeline; problems says why the process does not do its
-// work.
-func newServer(e *engines, host *pipeline.Host, problems func() []string) (*serve.Server, error) {
+// newServer returns the HTTP server of open engines. Host is nil in a process
+// that runs no pipeline; more says what else keeps the process from its work.
+func newServer(e *engines, host *pipeline.Host, more ...func() []string) (*serve.Server, error) {
 	metrics, err := observe.New()
 	if err != nil {
 		return nil, err
 	}
+	watched := append([]func() []string{e.problems}, more...)
 	if host != nil {
+		watched = append(watched, host.Problems)
 		if err := metrics.Pipeline(func() []observe.Shard { return shards(host.Status()) }); err != nil {
 			return nil, err
 		}
@@ -78,7 +79,13 @@ func newServer(e *engines, host *pipeline.Host, problems func() []string) (*serv
 	return serve.New(serve.Config{
 		Project: e.project.Name, Sources: e.project.Sources, Plans: e.project.Plans,
 		Store: e.store, Producer: e.producer, Log: e.log, MaxBody: e.project.HTTP.MaxBodyBytes,
-		Problems: problems, Metrics: metrics,
+		Problems: func() (all []string) {
+			for _, problems := range watched {
+				all = append(all, problems()...)
+			}
+			return all
+		},
+		Metrics: metrics,
 	})
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -133,8 +132,11 @@ func (a *archive) problems() []string {
 	defer a.mu.Unlock()
 	out := append([]string(nil), a.failed...)
 	for i, one := range a.archivers {
-		if err := cmp.Or(a.waits[i], one.Err()); err != nil {
-			out = append(out, fmt.Sprintf("lake: source %s waits: %v", a.e.project.Sources[i].Name, err))
+		name := a.e.project.Sources[i].Name
+		if err := a.waits[i]; err != nil {
+			out = append(out, fmt.Sprintf("lake: source %s waits to be given its partitions: %v", name, err))
+		} else if err := one.Err(); err != nil {
+			out = append(out, fmt.Sprintf("lake: source %s waits: %v", name, err))
 		}
 	}
 	return out
