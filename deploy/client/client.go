@@ -126,6 +126,11 @@ func (c *Client) Ingest(ctx context.Context, source string, events ...any) ([]Po
 		var e *Error
 		if errors.As(err, &e) {
 			answer.Positions = e.positions
+			for i := range e.Lines { // of the body, which is what was left
+				if n := e.Lines[i].Line; n >= 1 && n <= len(left) {
+					e.Lines[i].Line = left[n-1] + 1
+				}
+			}
 		}
 		if err == nil && len(answer.Positions) != len(left) {
 			return nil, fmt.Errorf("client: ingest: the server answered %d positions for %d events", len(answer.Positions), len(left))

@@ -157,6 +157,27 @@ func TestRetry(t *testing.T) {
 	}
 }
 
+// TestBadLineOfTheRest has a first try write one of three events and the second
+// refuse another: its line counts among all three.
+func TestBadLineOfTheRest(t *testing.T) {
+	tries := 0
+	c := newClient(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Retry-After", "0")
+		if tries++; tries == 1 {
+			w.WriteHeader(503)
+			fmt.Fprint(w, `{"error":"away","positions":[{"topic":"t","partition":0,"offset":5},{"topic":"t","partition":1,"offset":-1},{"topic":"t","partition":1,"offset":-1}]}`)
+			return
+		}
+		w.WriteHeader(400)
+		fmt.Fprint(w, `{"error":"bad","lines":[{"line":2,"reason":"wrong_type"}]}`)
+	}))
+	_, err := c.Ingest(t.Context(), "x", 1, 2, 3)
+	var e *client.Error
+	if !errors.As(err, &e) || len(e.Lines) != 1 || e.Lines[0].Line != 3 {
+		t.Errorf("%v: %+v, want line 3", err, e)
+	}
+}
+
 // TestGivesUp wants the server's words when the context ends, and no second
 // try of what cannot succeed.
 func TestGivesUp(t *testing.T) {
