@@ -65,7 +65,8 @@ func (c *compiler) name(path []string, name string) {
 }
 
 func (c *compiler) source(s Source) {
-	s = s.withDefaults()
+	s = s.WithDefaults()
+	s.Fields = s.EventFields()
 	path := func(keys ...string) []string { return append([]string{"sources", s.Name}, keys...) }
 	c.name(path(), s.Name)
 	if s.EventTime == "" {
@@ -89,26 +90,6 @@ func (c *compiler) source(s Source) {
 }
 
 const topicRunes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
-
-func (s Source) withDefaults() Source {
-	if s.Topic == "" {
-		s.Topic = s.Name
-	}
-	if s.Format == "" {
-		s.Format = "json"
-	}
-	if s.MaxAhead == 0 {
-		s.MaxAhead = time.Minute
-	}
-	if s.MaxJump == 0 {
-		s.MaxJump = 30 * 24 * time.Hour
-	}
-	if s.Partitions == 0 {
-		s.Partitions = 4
-	}
-	s.Fields = s.EventFields()
-	return s
-}
 
 func (c *compiler) sourceFields(s Source, path func(...string) []string) {
 	p := c.plan

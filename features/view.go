@@ -4,6 +4,7 @@
 package features
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -172,6 +173,17 @@ func (f Faults) Error() string {
 		lines[i] = x.String()
 	}
 	return strings.Join(lines, "\n")
+}
+
+// WithDefaults returns s with what it leaves out filled in, as Compile does for
+// its plan, for all who read a source without one.
+func (s Source) WithDefaults() Source {
+	s.Topic = cmp.Or(s.Topic, s.Name)
+	s.Format = cmp.Or(s.Format, "json")
+	s.MaxAhead = cmp.Or(s.MaxAhead, time.Minute)
+	s.MaxJump = cmp.Or(s.MaxJump, 30*24*time.Hour)
+	s.Partitions = cmp.Or(s.Partitions, 4)
+	return s
 }
 
 // EventFields returns the fields of an event in the order of Event.Values:

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/millrace/millrace/features"
 	"github.com/millrace/millrace/features/expr"
@@ -200,7 +199,7 @@ func (c *checker) source(p *Project, i int) {
 	if slices.ContainsFunc(p.Sources[:i], func(x features.Source) bool { return x.Name == s.Name }) {
 		c.fault(path, "another source has that name; rename one")
 	}
-	sourceDefaults(s)
+	*s = s.WithDefaults()
 	c.topic(p, i)
 	for _, f := range s.Fields {
 		if f.Kind == expr.Missing || f.Kind > expr.Time || f.Unit > features.EpochMicros {
@@ -219,15 +218,6 @@ func (c *checker) source(p *Project, i int) {
 	// A view without anything is faulty, but its source is checked in full.
 	_, err := features.Compile(p.Clock, *s, features.View{})
 	c.compiled(err, path...)
-}
-
-// sourceDefaults does for all who read a source what Compile does for its plan.
-func sourceDefaults(s *features.Source) {
-	s.Topic = cmp.Or(s.Topic, s.Name)
-	s.Format = cmp.Or(s.Format, "json")
-	s.MaxAhead = cmp.Or(s.MaxAhead, time.Minute)
-	s.MaxJump = cmp.Or(s.MaxJump, 30*24*time.Hour)
-	s.Partitions = cmp.Or(s.Partitions, 4)
 }
 
 // topic refuses topics of our own and topics that two sources read differently.
