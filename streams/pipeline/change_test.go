@@ -11,7 +11,6 @@ import (
 
 	"github.com/millrace/millrace/features"
 	"github.com/millrace/millrace/features/expr"
-	"github.com/millrace/millrace/features/online"
 	"github.com/millrace/millrace/streams"
 	"github.com/millrace/millrace/streams/pipeline"
 )
@@ -37,14 +36,6 @@ func countRecord(k string, at int64) streams.Record {
 	return streams.Record{Key: []byte(k), Value: fmt.Appendf(nil, `{"k":%q,"t":%d}`, k, at), Partition: -1, Time: at * 1e6}
 }
 
-func (r *rig) countsOf(p *features.Plan) features.Counts {
-	s, err := r.store.State(r.t.Context(), online.Shard{Space: p.Space(project)})
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return s.Progress.Counts
-}
-
 // TestSourceMovesToAnotherTopic re-keys two topics, one after the other, under
 // the same name: the view of the second knows only what the second holds.
 func TestSourceMovesToAnotherTopic(t *testing.T) {
@@ -56,19 +47,19 @@ func TestSourceMovesToAnotherTopic(t *testing.T) {
 		r.produce("a", countRecord("only in a", 1000+i))
 	}
 	stop := r.run(r.host(a))
-	r.eventually("topic a", func() bool { return r.countsOf(a).Applied == 5 })
+	r.eventually("topic a", func() bool { return r.counts(a).Applied == 5 })
 	stop()
 	for i := range int64(7) {
 		r.produce("b", countRecord("only in b", 1000+i))
 	}
 	stop = r.run(r.host(b))
-	r.eventually("topic b", func() bool { return r.countsOf(b).Applied == 7 })
+	r.eventually("topic b", func() bool { return r.counts(b).Applied == 7 })
 	stop()
 	rows := r.rows(b)
 	if _, ok := rows["only in b"]; len(rows) != 1 || !ok {
 		t.Errorf("rows of %d entities, among them one of topic b: %v", len(rows), ok)
 	}
-	if c := r.countsOf(b); c != (features.Counts{Applied: 7}) {
+	if c := r.counts(b); c != (features.Counts{Applied: 7}) {
 		t.Errorf("%+v", c)
 	}
 }
@@ -90,7 +81,7 @@ func TestUntimelyRecordsAreNotRekeyed(t *testing.T) {
 		}
 		r.produce("a", countRecord("k", 1001))
 		stop := r.run(r.host(p))
-		r.eventually("the record behind it", func() bool { return r.countsOf(p).Applied == 1 })
+		r.eventually("the record behind it", func() bool { return r.counts(p).Applied == 1 })
 		stop()
 		var got []string
 		for d, err := range streams.ReadDeadLetters(t.Context(), r.cluster, pipeline.DeadLetters(project)) {
@@ -134,7 +125,7 @@ func TestStatusWhileApplying(t *testing.T) {
 	for i := range int64(100) {
 		r.produce("a", countRecord("k", 1000+i))
 	}
-	r.eventually("all records", func() bool { return r.countsOf(p).Applied == 100 })
+	r.eventually("all records", func() bool { return r.counts(p).Applied == 100 })
 	close(done)
 	wg.Wait()
 }
