@@ -49,6 +49,16 @@ var policy = map[string][]string{
 	},
 	"deploy/project": {"features", "features/expr", "github.com/goccy/go-yaml"},
 
+	"feedback": {"features", "features/expr", "github.com/go-json-experiment/json"},
+
+	"trainer":        {"deploy/registry", "features", "features/expr", "feedback", "features/profile", "streams", "trainer/bundle", "trainer/dataset", "trainer/eval", "trainer/learn"},
+	"trainer/bundle": {"features", "features/expr", "trainer/learn", "trainer/learn/ftrl"},
+	"trainer/eval":   {},
+	"trainer/learn":  {},
+
+	"deploy":          {"deploy/registry", "feedback", "streams", "trainer/bundle", "trainer/eval"},
+	"deploy/registry": {"modernc.org/sqlite"},
+
 	"loadtest":        {},
 	"loadtest/faults": {"features", "features/featurestest", "features/online", "streams", "streams/codec", "streams/pipeline"},
 	"loadtest/stocks": {"deploy/client", "deploy/project", "features", "features/expr", "streams"},
