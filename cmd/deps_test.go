@@ -47,14 +47,16 @@ var policy = map[string][]string{
 		"deploy/observe", "features", "features/expr", "features/online", "streams", "streams/codec",
 		"github.com/go-json-experiment/json",
 	},
-	"deploy/project": {"features", "features/expr", "github.com/goccy/go-yaml"},
+	"deploy/project": {"deploy", "features", "features/expr", "feedback", "trainer", "trainer/bundle", "trainer/learn", "github.com/goccy/go-yaml"},
 
 	"feedback": {"features", "features/expr", "github.com/go-json-experiment/json"},
 
-	"trainer":        {"deploy/registry", "features", "features/expr", "feedback", "features/profile", "streams", "trainer/bundle", "trainer/dataset", "trainer/eval", "trainer/learn"},
+	"trainer":        {"deploy/registry", "features", "features/expr", "feedback", "features/profile", "streams", "trainer/bundle", "trainer/dataset", "trainer/eval", "trainer/learn", "trainer/learn/ftrl"},
 	"trainer/bundle": {"features", "features/expr", "trainer/learn", "trainer/learn/ftrl"},
 	"trainer/eval":   {},
 	"trainer/learn":  {},
+
+	"trainer/learn/ftrl": {"trainer/learn"},
 
 	"deploy":          {"deploy/registry", "feedback", "streams", "trainer/bundle", "trainer/eval"},
 	"deploy/registry": {"modernc.org/sqlite"},
