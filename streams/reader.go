@@ -58,6 +58,7 @@ type Reader struct {
 	partition int
 	next      int64
 	highWater int64
+	wait      time.Duration // at the log's end
 
 	conn    *conn
 	frame   []byte // the last answer, reused
@@ -80,6 +81,17 @@ func (c *Cluster) Reader(topic string, partition int, offset int64) *Reader {
 // *OutOfRange, kafka.TopicAuthorizationFailed and the like, or describes a
 // batch that cannot be read.
 func (r *Reader) Fetch(ctx context.Context) (Batch, error) {
+	r.wait = fetchWait
+	return r.fetch(ctx)
+}
+
+// Poll is Fetch without the wait at the log's end.
+func (r *Reader) Poll(ctx context.Context) (Batch, error) {
+	r.wait = 0
+	return r.fetch(ctx)
+}
+
+func (r *Reader) fetch(ctx context.Context) (Batch, error) {
 	var lost time.Time // since when the topic is unknown
 	for try := 0; ; try++ {
 		batch, err := r.step(ctx)
@@ -233,7 +245,7 @@ func (r *Reader) exchange(ctx context.Context) error {
 	}
 	r.set.reset(nil)
 	r.set.end = 0
-	err := r.conn.exchange(ctx, fetchWait+askTimeout, func() (err error) {
+	err := r.conn.exchange(ctx, r.wait+askTimeout, func() (err error) {
 		r.frame, err = r.conn.roundTrip(fetchVersion, r.request(), r.frame, maxFetch)
 		return err
 	})
@@ -246,7 +258,7 @@ func (r *Reader) exchange(ctx context.Context) error {
 func (r *Reader) request() *fetch.Request {
 	return &fetch.Request{
 		ReplicaID:      -1,
-		MaxWaitTime:    int32(fetchWait.Milliseconds()),
+		MaxWaitTime:    int32(r.wait.Milliseconds()),
 		MinBytes:       1,
 		MaxBytes:       fetchBytes,
 		IsolationLevel: int8(kafka.ReadCommitted),

@@ -131,6 +131,26 @@ func TestEndOfLog(t *testing.T) {
 	}
 }
 
+// TestPoll sees at once what is there, and polls so often at the log's end that
+// waiting there would take minutes.
+func TestPoll(t *testing.T) {
+	c := newCluster(t, "polled", 1)
+	p := newProducer(t, c)
+	r := c.Reader("polled", 0, 0)
+	defer r.Close()
+	for i := range int64(400) {
+		batch, err := r.Poll(testContext(t))
+		if err != nil || len(batch.Records) != 0 || batch.Next != i || batch.HighWater != i {
+			t.Fatalf("at the end, %d: %+v, %v", i, batch, err)
+		}
+		write(t, p, "polled", Record{Value: []byte("v")})
+		batch, err = r.Poll(testContext(t))
+		if err != nil || len(batch.Records) != 1 || batch.Records[0].Offset != i {
+			t.Fatalf("after a write, %d: %+v, %v", i, batch, err)
+		}
+	}
+}
+
 // TestManySmallBatches reads a partition whose answers hold many batches, in
 // Batches of at most maxRecords.
 func TestManySmallBatches(t *testing.T) {
