@@ -1,7 +1,11 @@
 // Package eval measures models and judges one against another. It is pure.
 package eval
 
-import "time"
+// The tasks, as trainer/learn names them.
+const (
+	binary     = "binary"
+	regression = "regression"
+)
 
 // A Cohort is predictions whose labels are known, as columns of one length.
 // Rows of one Time belong together: they are drawn together by the bootstrap.
@@ -14,28 +18,53 @@ type Cohort struct {
 	Slices    map[string][]string  // by column, as symbol: each row's value
 }
 
-// A Gate says what a candidate must show. The zero value of a field stands for
-// its default.
-type Gate struct {
-	Rows       int           // complete rows that it is judged on, once; default 1000
-	Confidence float64       // one-sided, of the bounds; default 0.95
-	Margin     float64       // what the loss must improve by; default 0
-	Tolerance  float64       // by how much a slice may be worse; default 0.02
-	Slices     []string      // columns to look into: entity fields or features that are texts or bools
-	MinSlice   int           // rows below which a slice is listed and not judged; default 100
-	Block      time.Duration // least length of a bootstrap block; the horizon where longer
-	Periods    int           // least number of distinct times in a block; default 20
-	Replicates int           // of the bootstrap; default 2000
-	Seed       uint64
-	PerYear    float64 // expected false promotions a year: each judgement spends 1-Confidence; default 1
+// A Quality is a model's metrics over a cohort. Those of the other task are
+// undefined.
+type Quality struct {
+	Loss              Number `json:"loss"` // log loss in nats, or squared error
+	AUC               Number `json:"auc"`
+	AveragePrecision  Number `json:"average_precision"`
+	Brier             Number `json:"brier"`
+	Calibration       Number `json:"calibration"`
+	ECE               Number `json:"ece"` // ten bins of equal width
+	NormalisedEntropy Number `json:"normalised_entropy"`
+	RMSE              Number `json:"rmse"`
+	MAE               Number `json:"mae"`
+	R2                Number `json:"r2"`
+	Rows              int    `json:"rows"`
+	Excluded          int    `json:"excluded"` // rows whose label or score is not a finite number
 }
 
-// A Verdict is what a gate says.
-type Verdict string
+const eceBins = 10
 
-// The verdicts.
-const (
-	Promote      Verdict = "promote"
-	Reject       Verdict = "reject"
-	Inconclusive Verdict = "inconclusive" // too little data, or the interval has the margin inside
-)
+// Measured returns the metrics of scores. A task that is not regression is
+// taken for binary.
+func Measured(task string, label, score []float64) Quality {
+	undefined := Undefined()
+	if task == regression {
+		squared := Brier(label, score, nil) // the same sum
+		return Quality{
+			Loss: squared.Value, AUC: undefined, AveragePrecision: undefined, Brier: undefined, Calibration: undefined,
+			ECE: undefined, NormalisedEntropy: undefined,
+			RMSE: RMSE(label, score, nil).Value, MAE: MAE(label, score, nil).Value, R2: R2(label, score, nil).Value,
+			Rows: squared.Rows, Excluded: squared.Excluded,
+		}
+	}
+	loss := LogLoss(label, score, nil)
+	return Quality{
+		Loss: loss.Value, AUC: AUC(label, score, nil).Value,
+		AveragePrecision: AveragePrecision(label, score, nil).Value, Brier: Brier(label, score, nil).Value,
+		Calibration: Calibration(label, score, nil).Value, ECE: ECE(label, score, eceBins, EqualWidth).Value,
+		NormalisedEntropy: NormalisedEntropy(label, score, nil).Value,
+		RMSE:              undefined, MAE: undefined, R2: undefined,
+		Rows: loss.Rows, Excluded: loss.Excluded,
+	}
+}
+
+// lossOf returns a task's loss of one row and its name.
+func lossOf(task string) (loss func(y, p float64) float64, name string) {
+	if task == regression {
+		return squaredError, "squared error"
+	}
+	return logLoss, "log loss"
+}

@@ -1,0 +1,144 @@
+package eval
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+)
+
+// A SliceReport is what a gate saw of the rows with one value in one column.
+type SliceReport struct {
+	Column    string  `json:"column"`
+	Value     string  `json:"value"`
+	Rows      int     `json:"rows"`
+	Positives int     `json:"positives"` // binary: labels of 1
+	Times     int     `json:"times"`     // distinct
+	Blocks    int     `json:"blocks"`
+	Candidate Quality `json:"candidate"`
+	Champion  Quality `json:"champion"`
+	Gain      Bounds  `json:"gain"`
+	Judged    bool    `json:"judged"`   // false: too thin
+	P         Number  `json:"p"`        // of being worse by no more than the tolerance
+	Adjusted  Number  `json:"adjusted"` // the same after Holm over the judged slices
+	Veto      bool    `json:"veto"`
+}
+
+// Slices beyond these are counted in a reason. A p-value of 2,000 replicates
+// is at least 1/2001, which Holm times 100 still leaves below 5 %.
+const (
+	maxJudged = 100
+	maxListed = 1000
+)
+
+// slice judges the slices and reports whether one vetoes.
+func (j *Judgement) slice(task string, g Gate, b Bootstrap, c *Cohort, gains []float64) bool {
+	parts, dropped := c.parts(g)
+	if dropped > 0 {
+		j.because("%d slices beyond the %d with the most rows are not listed", dropped, maxListed)
+	}
+	judged := 0
+	var ps []float64
+	var of []int
+	for _, p := range parts {
+		report, tail := p.study(task, g, b, c, gains, judged < maxJudged)
+		if report.Judged {
+			judged++
+			ps, of = append(ps, tail), append(of, len(j.Slices))
+		}
+		j.Slices = append(j.Slices, report)
+	}
+	adjusted, reject := Holm(ps, 1-g.Confidence)
+	for k, i := range of {
+		j.Slices[i].Adjusted, j.Slices[i].Veto = Number(adjusted[k]), reject[k]
+	}
+	j.inOrder(g)
+	return j.sliceReasons(g, len(ps))
+}
+
+// A part is the rows of one slice, in order.
+type part struct {
+	column, value string
+	rows          []int
+}
+
+// parts returns the slices with the most rows first.
+func (c *Cohort) parts(g Gate) (parts []part, dropped int) {
+	for _, column := range g.Slices {
+		byValue := make(map[string][]int)
+		for i, value := range c.Slices[column] {
+			byValue[value] = append(byValue[value], i)
+		}
+		for _, value := range sortedKeys(byValue) {
+			parts = append(parts, part{column, value, byValue[value]})
+		}
+	}
+	slices.SortStableFunc(parts, func(a, b part) int { return len(b.rows) - len(a.rows) })
+	if dropped = len(parts) - maxListed; dropped > 0 {
+		return parts[:maxListed], dropped
+	}
+	return parts, 0
+}
+
+func (p part) study(task string, g Gate, b Bootstrap, c *Cohort, gains []float64, room bool) (SliceReport, float64) {
+	label, gain := pick(c.Label, p.rows), pick(gains, p.rows)
+	report := SliceReport{
+		Column: p.column, Value: p.value, Rows: len(p.rows),
+		Candidate: Measured(task, label, pick(c.Candidate, p.rows)),
+		Champion:  Measured(task, label, pick(c.Champion, p.rows)),
+		Gain:      Bounds{Undefined(), Undefined(), Undefined()}, P: Undefined(), Adjusted: Undefined(),
+	}
+	for _, y := range label {
+		if task == binary && y == 1 {
+			report.Positives++
+		}
+	}
+	report.Gain.Mean = report.Champion.Loss - report.Candidate.Loss
+	if len(p.rows) < g.MinSlice || !room {
+		return report, 0
+	}
+	s, err := newStudy(pick(c.Time, p.rows), gain, b)
+	report.Times, report.Blocks = s.times, s.blocks
+	if err != nil {
+		return report, 0
+	}
+	lo, hi := s.bounds(g.Confidence)
+	tail := s.below(-g.Tolerance)
+	report.Gain = Bounds{Number(lo), Number(s.mean), Number(hi)}
+	report.Judged, report.P = true, Number(tail)
+	return report, tail
+}
+
+func (j *Judgement) inOrder(g Gate) {
+	slices.SortStableFunc(j.Slices, func(a, b SliceReport) int {
+		return cmp.Or(slices.Index(g.Slices, a.Column)-slices.Index(g.Slices, b.Column), cmp.Compare(a.Value, b.Value))
+	})
+}
+
+// sliceReasons says what each veto is about and how many slices are thin.
+func (j *Judgement) sliceReasons(g Gate, judged int) (vetoed bool) {
+	thin := 0
+	for _, s := range j.Slices {
+		if !s.Judged {
+			thin++
+		}
+		if s.Veto {
+			vetoed = true
+			j.because("slice %s=%s: %s %.4f against the champion's %.4f on %d rows: worse by %.4f, more than the tolerance %v (p %v, %v by Holm over %d slices)",
+				s.Column, s.Value, j.Metric, s.Candidate.Loss, s.Champion.Loss, s.Rows, -s.Gain.Mean, g.Tolerance, s.P, s.Adjusted, judged)
+		}
+	}
+	if thin > 0 {
+		j.because("%d of %d slices are too thin to be judged: %d rows and %d blocks are needed", thin, len(j.Slices), g.MinSlice, minBlocks)
+	}
+	return vetoed
+}
+
+func pick[T any](column []T, rows []int) []T {
+	picked := make([]T, len(rows))
+	for i, row := range rows {
+		picked[i] = column[row]
+	}
+	return picked
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
