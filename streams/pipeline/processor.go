@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/millrace/millrace/features"
 	"github.com/millrace/millrace/features/online"
@@ -14,197 +13,58 @@ import (
 	"github.com/millrace/millrace/streams/codec"
 )
 
-// Limits of a processor.
-const (
-	commitDelay     = 500 * time.Millisecond // how long applied events may stay uncommitted while there are more to read
-	commitRecords   = 200_000                // and how many; a crash replays at most these
-	commitBytes     = 32 << 20               // and of how large rows, about
-	cachedRows      = 50_000                 // rows in the younger half of the cache
-	cachedBytes     = 64 << 20               // and their size, about
-	deadLetterRoom  = 500                    // dead letters in memory
-	deadLetterBytes = 8 << 20                // and their size
-	poisonInARow    = 10                     // records in a row that panic before the shard stops
-	confirmEvery    = time.Second            // how often an idle shard looks at the store
-)
-
 // A processor applies one partition of a view's topic.
 type processor struct {
-	host   *Host
-	plan   *features.Plan
-	topic  string
-	shard  online.Shard
-	log    uint64 // of a re-keyed topic: what the origins of our source say
-	status *tracked
-
-	poison map[int64]string // offsets whose record made the code panic, with the panic
+	follower
+	plan *features.Plan
+	log  uint64 // of a re-keyed topic: what the origins of our source say
 
 	// What follows is one attempt's: from the stored progress to the first error.
-	state   online.State
-	core    *features.Shard
-	decoder *codec.Decoder
-	cache   rowCache
-	dirty   []*entry
-	dead    []streams.Record
-
-	dirtyBytes, deadBytes int
+	core       *features.Shard
+	decoder    *codec.Decoder
+	cache      rowCache[*features.Row]
+	dirty      []*entry[*features.Row]
+	dirtyBytes int
 
 	events  []features.Event
-	rows    []*entry              // of events
-	refused []*features.Rejection // by decode; nil: to be applied
+	rows    []*entry[*features.Row] // of events
+	refused []*features.Rejection   // by decode; nil: to be applied
 	key     []byte
 	load    []online.Key
 	encode  []byte
-	done    int64 // records since the last commit
-	since   time.Time
-	at      int64 // offset of the record that is being applied; -1: what is being done is not about one
-
-	confirmed time.Time // when the store last proved to be where the shard left it
-}
-
-// An entry is a row in memory.
-type entry struct {
-	entity string
-	row    *features.Row
-	bytes  int // its size when it was last looked at
-	dirty  bool
 }
 
 func newProcessor(h *Host, plan *features.Plan, partition int) *processor {
-	p := &processor{
-		host: h, plan: plan, topic: plan.Topic(h.cfg.Project), poison: map[int64]string{},
-		shard: online.Shard{Space: plan.Space(h.cfg.Project), Index: partition},
-		log:   logHash(h.cluster, plan.Source.Topic),
+	space := plan.Space(h.cfg.Project)
+	return &processor{
+		plan: plan, log: logHash(h.cluster, plan.Source.Topic),
+		follower: newFollower(h, online.Shard{Space: space, Index: partition},
+			Status{View: plan.View.Name, Space: space, Stage: "pipeline", Topic: plan.Topic(h.cfg.Project), Partition: partition}),
 	}
-	p.status = h.track(Status{View: plan.View.Name, Space: p.shard.Space, Stage: "pipeline", Topic: p.topic, Partition: partition, Phase: Starting})
-	return p
 }
-
-// A stopError needs a person: the shard stays stopped until the process is
-// started again.
-type stopError struct{ why string }
-
-func (e *stopError) Error() string { return e.why }
-
-func stopf(format string, args ...any) error { return &stopError{fmt.Sprintf(format, args...)} }
-
-// errAgain starts a new attempt at once.
-var errAgain = errors.New("again")
 
 // run applies the partition until ctx ends, or until it must stop.
-func (p *processor) run(ctx context.Context) {
-	defer p.host.untrack(p.status)
-	runAttempts(ctx, p.host, p.status, p.attempt)
-}
+func (p *processor) run(ctx context.Context) { p.follow(ctx, p) }
 
-// runAttempts calls attempt until ctx ends. A shard that must stop stays in the
-// status, so that people see why.
-func runAttempts(ctx context.Context, h *Host, status *tracked, attempt func(context.Context) error) {
-	log := h.cfg.Log.With("stage", status.Stage, "view", status.View, "topic", status.Topic, "partition", status.Partition)
-	for wait := pause(0); ctx.Err() == nil; {
-		began := time.Now()
-		err := attempt(ctx)
-		if ctx.Err() != nil {
-			return
-		}
-		var stop *stopError
-		var conflict *online.Conflict
-		switch {
-		case errors.Is(err, errAgain):
-			continue
-		case errors.As(err, &stop):
-			log.Error("stopped", "why", stop.why)
-			h.update(status, func(s *Status) { s.Phase, s.Problem = Stopped, stop.why })
-			<-ctx.Done()
-			return
-		case errors.As(err, &conflict):
-			log.Warn("another owner has committed; starting again from the store in a second", "error", err)
-			wait = pause(time.Second)
-		default:
-			log.Warn("waiting to try again", "error", err)
-			if time.Since(began) > 10*time.Second {
-				wait = 0
-			}
-			wait = wait.next()
-		}
-		h.update(status, func(s *Status) { s.Phase, s.Problem = Waiting, err.Error() })
-		wait.sleep(ctx)
-	}
-}
-
-// attempt goes on from the stored progress until something fails.
-func (p *processor) attempt(ctx context.Context) error {
-	if err := p.restore(ctx); err != nil {
-		return err
-	}
-	reader, err := p.open(ctx)
-	if err != nil {
-		return err
-	}
-	defer reader.Close()
-	p.status.follow(reader)
-	defer p.status.follow(nil)
-	began := p.state.Progress
-	began.Origins = slices.Clone(began.Origins)
-	p.host.update(p.status, func(s *Status) { s.Phase, s.Problem, s.Progress = Running, "", began })
-	for {
-		batch, err := reader.Fetch(ctx)
-		if err != nil {
-			return explain(err)
-		}
-		if err := p.apply(ctx, batch.Records); err != nil {
-			return err
-		}
-		caughtUp := batch.Next >= batch.HighWater
-		if p.done > 0 && (caughtUp || p.done >= commitRecords || time.Since(p.since) >= commitDelay) {
-			if err := p.commit(ctx); err != nil {
-				return err
-			}
-		}
-		if len(batch.Records) == 0 {
-			if err := p.confirm(ctx); err != nil {
-				return err
-			}
-		}
-		p.host.update(p.status, func(s *Status) { s.HighWater = batch.HighWater })
-	}
-}
-
-// restore takes the state from the store and forgets everything else.
-func (p *processor) restore(ctx context.Context) error {
-	state, err := p.host.cfg.Store.State(ctx, p.shard)
-	if err != nil {
-		return fmt.Errorf("the store does not answer: %w", err)
-	}
-	if state.Token == (online.Token{}) {
-		state.Progress = online.Progress{Cluster: p.host.cluster, Topic: p.topic, Newest: features.NoTime}
-	}
+// restore begins at the state that was taken from the store and forgets
+// everything else.
+func (p *processor) restore(context.Context) error {
+	var err error
 	if p.decoder, err = codec.New(p.plan.Source); err != nil {
 		return stopf("%v", err)
 	}
-	if state.Progress.Origins = slices.Clone(state.Progress.Origins); !p.plan.Keyed() && len(state.Progress.Origins) == 0 {
-		state.Progress.Origins = slices.Repeat([]int64{-1}, p.plan.Source.Partitions)
+	g := &p.state.Progress
+	if !p.plan.Keyed() && len(g.Origins) == 0 {
+		g.Origins = slices.Repeat([]int64{-1}, p.plan.Source.Partitions)
 	}
-	p.state = state
-	p.core = p.plan.NewShard(state.Progress.Newest, state.Progress.Counts)
-	p.cache = rowCache{}
-	p.dirty, p.dirtyBytes, p.dead, p.deadBytes, p.done = p.dirty[:0], 0, nil, 0, 0
+	p.core = p.plan.NewShard(g.Newest, g.Counts)
+	p.cache = rowCache[*features.Row]{}
+	p.dirty, p.dirtyBytes = p.dirty[:0], 0
 	return nil
 }
 
-// apply folds records, which are in offset order, into rows in memory. A panic
-// ends the attempt; the next one buries the record that caused it.
-func (p *processor) apply(ctx context.Context, records []streams.Record) (err error) {
-	if len(records) == 0 {
-		return nil
-	}
-	if p.done == 0 {
-		p.since = time.Now()
-	}
-	defer func() {
-		if cause := recover(); cause != nil {
-			err = p.poisoned(cause)
-		}
-	}()
+// apply folds records, which are in offset order, into rows in memory.
+func (p *processor) apply(ctx context.Context, records []streams.Record) error {
 	if err := p.decode(records); err != nil {
 		return err
 	}
@@ -213,20 +73,6 @@ func (p *processor) apply(ctx context.Context, records []streams.Record) (err er
 		return err
 	}
 	return p.fold(ctx, records)
-}
-
-func (p *processor) poisoned(cause any) error {
-	if _, known := p.poison[p.at]; known || p.at < 0 {
-		return stopf("the program panicked, and not because of one record: %v", cause)
-	}
-	p.poison[p.at] = fmt.Sprint(cause)
-	p.host.cfg.Log.Error("a record made the program panic; it becomes a dead letter", "view", p.plan.View.Name, "topic", p.topic, "partition", p.shard.Index, "offset", p.at, "panic", cause)
-	for n := int64(1); n < poisonInARow; n++ {
-		if _, ok := p.poison[p.at-n]; !ok {
-			return errAgain
-		}
-	}
-	return stopf("%d records in a row, up to offset %d, made the program panic, the last with: %v", poisonInARow, p.at, cause)
 }
 
 // decode turns records into events, and notes the rows that they need.
@@ -276,7 +122,7 @@ func (p *processor) findRow(i int, rec *streams.Record, e *features.Event) error
 	if want := streams.PartitionOf(p.key, p.plan.Source.Partitions); want != p.shard.Index {
 		return p.wrongKey(rec, fmt.Sprintf("has the key %q, which Kafka's Java clients put in partition %d", text(rec.Key), want))
 	}
-	n := &entry{entity: string(p.key)}
+	n := &entry[*features.Row]{entity: string(p.key)}
 	p.rows[i] = n
 	p.cache.put(n)
 	p.load = append(p.load, online.Key{Shard: p.shard, Entity: n.entity})
@@ -390,7 +236,7 @@ func (p *processor) foldOne(ctx context.Context, rec *streams.Record, e *feature
 	}
 	if refused != nil {
 		p.core.Counts.Dead++
-		return p.bury(ctx, rec, refused)
+		return p.bury(ctx, p.status.View, rec, refused)
 	}
 	if n := p.rows[i]; ok && p.core.Fold(n.row, e) && !n.dirty {
 		n.dirty = true

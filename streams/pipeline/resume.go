@@ -3,22 +3,11 @@ package pipeline
 import (
 	"context"
 	"errors"
-	"fmt"
 	"hash/crc32"
-	"time"
 
 	"github.com/millrace/millrace/features/online"
 	"github.com/millrace/millrace/streams"
 )
-
-// open returns a reader at the stored progress, once the log has proved to be
-// the one that the progress is about.
-func (p *processor) open(ctx context.Context) (*streams.Reader, error) {
-	if err := sameLog(ctx, p.host, p.topic, p.shard.Index, &p.state); err != nil {
-		return nil, err
-	}
-	return p.host.cfg.Cluster.Reader(p.topic, p.shard.Index, p.state.Progress.Next), nil
-}
 
 // sameLog checks that a partition is the one that a state's progress is about,
 // and still has what comes next. The state of a shard that was never committed
@@ -78,22 +67,4 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // checksum is the CRC-32C of a record's key and value.
 func checksum(r *streams.Record) uint32 {
 	return crc32.Update(crc32.Update(0, castagnoli, r.Key), castagnoli, r.Value)
-}
-
-// confirm makes sure from time to time, while there is nothing to apply, that
-// the store is where the shard left it. A store that has lost its tail is given
-// it again without waiting for another event, and one that is away is reported.
-func (p *processor) confirm(ctx context.Context) error {
-	if time.Since(p.confirmed) < confirmEvery {
-		return nil
-	}
-	state, err := p.host.cfg.Store.State(ctx, p.shard)
-	if err != nil {
-		return fmt.Errorf("the store does not answer: %w", err)
-	}
-	if state.Token != p.state.Token {
-		return &online.Conflict{Shard: p.shard, Found: state.Token}
-	}
-	p.confirmed = time.Now()
-	return nil
 }
