@@ -33,6 +33,7 @@ type Label struct {
 	Join       JoinKind
 	Prediction string        // ByPrediction with a Source: the field that names the prediction
 	Value      string        // CEL over the source's fields: a bool or 0 and 1 for binary, a number for regression
+	Binary     bool          // the task is binary: a label is 0 or 1, and any other is refused
 	Horizon    time.Duration // an outcome counts up to this long after its prediction, both ends in
 	Grace      time.Duration // how much longer a prediction waits before it is unanswered; default: a tenth of the horizon
 }
@@ -93,12 +94,19 @@ const (
 // An Example is a record of the examples topic.
 type Example struct {
 	Kind       ExampleKind
-	Seq        int64 // counts up by one in each partition; a reader skips what it has
+	Seq        int64 // from 1, up by one in each partition; a reader skips what it has
 	Prediction Prediction
 	Label      float64
 	Outcome    string // the outcome's id, or topic/partition/offset
 	Happened   int64  // the outcome's event time
 	Known      int64  // when the label became known: the greatest of the times of prediction, outcome and last tick
 	Correction bool
-	Why        string // Unanswered: none, late or invalid
+	Why        string // Unanswered: WhyNone, WhyLate or WhyInvalid
 }
+
+// Why a prediction is unanswered: the best of what it met until it closed.
+const (
+	WhyNone    = "none"    // no outcome
+	WhyLate    = "late"    // outcomes beyond the horizon, none within it
+	WhyInvalid = "invalid" // only outcomes from before the prediction
+)
