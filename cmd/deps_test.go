@@ -39,7 +39,7 @@ var policy = map[string][]string{
 	"streams/codec":  {"features", "features/expr", "github.com/go-json-experiment/json"},
 	"streams/lake":   {"features", "features/expr", "streams", "streams/codec", "github.com/apache/arrow/go/v15"},
 
-	"streams/pipeline": {"features", "features/expr", "features/online", "streams", "streams/codec"},
+	"streams/pipeline": {"features", "features/expr", "features/online", "feedback", "streams", "streams/codec"},
 
 	"deploy/client":  {},
 	"deploy/observe": {"github.com/prometheus/client_golang", "go.opentelemetry.io/otel"},
@@ -47,18 +47,18 @@ var policy = map[string][]string{
 		"deploy/observe", "features", "features/expr", "features/online", "streams", "streams/codec",
 		"github.com/go-json-experiment/json",
 	},
-	"deploy/project": {"deploy", "features", "features/expr", "feedback", "trainer", "trainer/bundle", "trainer/learn", "github.com/goccy/go-yaml"},
+	"deploy/project": {"deploy", "features", "features/expr", "feedback", "trainer", "trainer/bundle", "trainer/eval", "trainer/learn", "trainer/learn/ftrl", "github.com/goccy/go-yaml"},
 
 	"feedback": {"features", "features/expr", "github.com/go-json-experiment/json"},
 
-	"trainer":        {"deploy/registry", "features", "features/expr", "feedback", "features/profile", "streams", "trainer/bundle", "trainer/dataset", "trainer/eval", "trainer/learn", "trainer/learn/ftrl"},
+	"trainer":        {"deploy/registry", "features", "features/expr", "feedback", "features/profile", "streams", "streams/pipeline", "trainer/bundle", "trainer/dataset", "trainer/eval", "trainer/learn", "trainer/learn/ftrl"},
 	"trainer/bundle": {"features", "features/expr", "trainer/learn", "trainer/learn/ftrl"},
 	"trainer/eval":   {},
 	"trainer/learn":  {},
 
 	"trainer/learn/ftrl": {"trainer/learn"},
 
-	"deploy":          {"deploy/registry", "feedback", "streams", "trainer/bundle", "trainer/eval"},
+	"deploy":          {"deploy/registry", "feedback", "streams", "streams/pipeline", "trainer/bundle", "trainer/eval"},
 	"deploy/registry": {"modernc.org/sqlite"},
 
 	"loadtest":        {},

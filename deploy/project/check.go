@@ -97,6 +97,10 @@ func (p *Project) check(known [][]string) features.Faults {
 	c.engines(p)
 	c.sources(p)
 	c.views(p)
+	c.models(p)
+	if len(c.known)+len(c.faults) > 0 {
+		p.Plans = nil
+	}
 	return c.faults
 }
 
@@ -268,9 +272,6 @@ func (c *checker) views(p *Project) {
 		}
 		c.view(p, v)
 	}
-	if len(c.known)+len(c.faults) > 0 {
-		p.Plans = nil
-	}
 }
 
 func (c *checker) view(p *Project, v features.View) {
@@ -296,7 +297,9 @@ func (c *checker) view(p *Project, v features.View) {
 	if err != nil && len(c.known)+len(c.faults) == 0 {
 		c.fault([]string{"views", v.Name}, "%v", err) // never a view without a plan or a fault
 	}
-	p.Plans = append(p.Plans, plan)
+	if plan != nil {
+		p.Plans = append(p.Plans, plan)
+	}
 }
 
 func hint(name string, sources []features.Source) string {

@@ -41,6 +41,7 @@ type Project struct {
 	Clock   features.Clock
 	Sources []features.Source
 	Views   []features.View
+	Models  []Model
 
 	DataDir string // where the embedded engines and the lake keep their files
 	Kafka   Kafka

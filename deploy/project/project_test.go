@@ -10,7 +10,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/millrace/millrace/deploy"
 	"github.com/millrace/millrace/features"
+	"github.com/millrace/millrace/feedback"
+	"github.com/millrace/millrace/trainer"
+	"github.com/millrace/millrace/trainer/eval"
+	"github.com/millrace/millrace/trainer/learn"
+	"github.com/millrace/millrace/trainer/learn/ftrl"
 )
 
 var update = flag.Bool("update", false, "write the messages of testdata/*.bad.yaml to their *.txt")
@@ -91,6 +97,23 @@ func inGo(t *testing.T) *Project {
 			},
 			OnDemand: []features.Named{{Name: "ret_z", Expr: "(request.ret - ret_mean_30d) / ret_std_30d"}},
 		}},
+		Models: []Model{{
+			Model: trainer.Model{
+				Name: "big_move", Task: learn.Binary,
+				Label: feedback.Label{
+					Source: "prices", Join: feedback.NextEvent, Value: "abs(close / open - 1.0) >= 0.02", Horizon: 10 * day, Grace: day / 2,
+				},
+				FTRL:  ftrl.Params{Alpha: 0.05, Beta: 2, L1: 0.5, L2: 1, HashBits: 12, Epochs: 3},
+				Train: trainer.Schedule{Every: 500, AtMost: 2, Per: day, Window: 10_000, Seed: 7},
+				Gate: eval.Gate{
+					Rows: 800, Confidence: 0.9, Margin: 0.001, Tolerance: 0.05, Slices: []string{"symbol"}, MinSlice: 50,
+					Block: 15 * day, Periods: 10, Replicates: 500, Seed: 3, PerYear: 2,
+				},
+			},
+			Features:  []string{"daily.ret_mean_30d", "daily.ret_std_30d", "daily.ret_z"},
+			Reviewers: []string{"ann", "bo"},
+			Rollout:   deploy.Steps{Shadow: 50, Watch: 500, WorseBy: 0.01, Confidence: 0.99},
+		}},
 	}
 }
 
@@ -108,7 +131,12 @@ func TestFileAndGoValues(t *testing.T) {
 	if len(got.Plans) != 1 || len(want.Plans) != 1 || got.Plan("daily").ID != want.Plan("daily").ID {
 		t.Errorf("plans %v and %v differ", got.Plans, want.Plans)
 	}
+	m := got.Model("big_move")
+	if m == nil || len(m.Inputs) != 3 || m.Inputs[2].Name != "daily.ret_z" || m.Inputs[2].Fingerprint == "" || m.Labeler == nil || len(m.Entity) != 1 {
+		t.Fatalf("the model is not resolved: %+v", m)
+	}
 	got.Plans, want.Plans = nil, nil
+	m.Labeler, want.Models[0].Labeler = nil, nil // a program, which has no equality
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}

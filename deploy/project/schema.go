@@ -29,7 +29,12 @@ func (c cursor) project(p *Project) {
 				p.Views = append(p.Views, v.view(e.key))
 			}
 		},
-	}, absent{"models": "this version computes features and has no models yet; remove the key"})
+		"models": func(c cursor) {
+			for e, v := range c.each() {
+				p.Models = append(p.Models, v.model(e.key))
+			}
+		},
+	}, nil)
 }
 
 func (c cursor) kafka(k *Kafka) {
