@@ -56,7 +56,8 @@ var policy = map[string][]string{
 	"trainer/eval":   {},
 	"trainer/learn":  {},
 
-	"trainer/learn/ftrl": {"trainer/learn"},
+	"trainer/learn/ftrl":      {"trainer/learn"},
+	"trainer/learn/learntest": {"trainer/learn"},
 
 	"deploy":          {"deploy/registry", "feedback", "streams", "streams/pipeline", "trainer/bundle", "trainer/eval"},
 	"deploy/registry": {"modernc.org/sqlite"},
@@ -80,7 +81,7 @@ const anyOfOurs = "*"
 // suites and generators made for tests, and the engines that tests run on.
 var inTests = []string{
 	"features", "features/expr", "streams", "deploy/serve", // what a client's test talks to
-	"features/featurestest", "features/online/onlinetest",
+	"features/featurestest", "features/online/onlinetest", "trainer/learn/learntest",
 	"features/online/pebble", "features/online/redis", "streams/broker", "streams/codec",
 	"github.com/prometheus/client_model", "github.com/prometheus/common", // read what we export
 	"github.com/rogpeppe/go-internal/testscript",
