@@ -168,12 +168,19 @@ func TestMissingPrices(t *testing.T) {
 		"up_share_30d": 1, "range_mean_30d": 0.2, "range_max_30d": 0.2, "close_in_range_mean_30d": 0.75,
 		"volume_mean_30d": 20, "dollars_mean_30d": (1050 + 3300) / 2, "dollars_mean_1w": (1050 + 3300) / 2, "volume_ratio": 1,
 		"last_ret_z": (b - mean) / std, "ret_z": (0.2 - mean) / std,
+		"last_range": 0.2, "range_mean_1w": 0.2, "range_mean_180d": 0.2, "abs_ret_mean_30d": mean, "big_share_30d": 1, "big_share_365d": 1,
+		"log_range_last": math.Log(0.2), "log_range_1w": math.Log(0.2), "log_range_30d": math.Log(0.2), "log_range_180d": math.Log(0.2),
+		"log_abs_ret_30d": math.Log(mean + 0.001),
 	} {
 		if v := number(got[name]); !(math.Abs(v-want) <= 1e-12*max(1, math.Abs(want))) {
 			t.Errorf("%s is %v, want %v", name, v, want)
 		}
 		delete(got, name)
 	}
+	if got["ticker"].Str != "X" {
+		t.Errorf("the ticker is %v", got["ticker"].Text())
+	}
+	delete(got, "ticker")
 	for name := range got {
 		t.Errorf("feature %s is not looked at", name)
 	}
