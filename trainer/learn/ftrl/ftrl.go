@@ -65,13 +65,15 @@ const (
 	maxDense    = 1 << 16
 )
 
-// WithDefaults fills in what is not set.
+// WithDefaults fills in what is not set. Alpha and Beta are those with the least
+// loss of predictions made before each step, over 3,000 to 1,000,000 training
+// rows of loadtest/clicks; half or twice of either is little worse.
 func (p Params) WithDefaults() Params {
 	if p.Alpha == 0 {
-		p.Alpha = 0.1
+		p.Alpha = 0.12
 	}
 	if p.Beta == 0 {
-		p.Beta = 1
+		p.Beta = 0.5
 	}
 	if p.HashBits == 0 {
 		p.HashBits = 18
