@@ -142,7 +142,7 @@ func (t *Transform) Check(x []features.Value) error {
 	for i := range t.columns {
 		c := &t.columns[i]
 		if k := x[i].Kind; k != c.kind && k != expr.Missing && !(k.Numeric() && c.kind.Numeric()) {
-			return fmt.Errorf("bundle: input %q: a %v was given where the model takes a %v", c.name, k, c.kind)
+			return fmt.Errorf("bundle: input %q: the value is of kind %v, and the model takes %v", c.name, k, c.kind)
 		}
 	}
 	return nil

@@ -157,7 +157,7 @@ func publish(dir, id string, files map[string][]byte, trusted ed25519.PublicKey)
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(temp)
+	defer func() { _ = os.RemoveAll(temp) }() // what stays is swept later
 	for name, data := range files {
 		if err := writeSynced(filepath.Join(temp, name), data); err != nil {
 			return err
