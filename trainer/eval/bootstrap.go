@@ -27,46 +27,94 @@ func (b Bootstrap) WithDefaults() Bootstrap {
 	return b
 }
 
-// minBlocks is the least number of blocks that an interval is made of. With
-// fewer the tails of Student's t decide everything, and a promotion would need
-// a gain that nobody has to measure.
-const minBlocks = 8
+// check says what is wrong with a bootstrap that has its defaults.
+func (b Bootstrap) check() error {
+	switch {
+	case !(b.Confidence > 0.5 && b.Confidence < 1):
+		return fmt.Errorf("eval: bootstrap: confidence %v: give a share between 50%% and 100%%", b.Confidence)
+	case b.Block < 0:
+		return fmt.Errorf("eval: bootstrap: block of %v: give a positive duration", b.Block)
+	case b.Periods < 1 || b.Periods > maxPeriods:
+		return fmt.Errorf("eval: bootstrap: %d periods: give 1 to %d", b.Periods, maxPeriods)
+	case b.Replicates < 1 || b.Replicates > maxReplicates:
+		return fmt.Errorf("eval: bootstrap: %d replicates: give 1 to %d", b.Replicates, maxReplicates)
+	}
+	return nil
+}
+
+const (
+	// minBlocks is the least number of blocks that an interval is made of. With
+	// fewer the tails of Student's t decide everything, and a promotion would
+	// need a gain that nobody has to measure.
+	minBlocks = 8
+	// steps is how many tiles a block has. Blocks begin at every tile, so that
+	// they overlap. More steps gain next to nothing.
+	steps = 4
+	// maxTiles bounds the work of a replicate. Beyond it tiles are joined: longer
+	// blocks are as sound, and 500 of them leave no doubt about a variance.
+	maxTiles = 2000
+)
 
 // Interval returns the mean of the differences and a lower and an upper bound
 // of it, each one-sided at the confidence. Row i has times[i], in microseconds
 // and not decreasing; the differences are paired, as of two models' losses on
-// one row, and finite.
+// one row, and finite. Fewer than 8 blocks are an error.
 //
-// Rows of one time belong together and neighbours in time are alike, so the
-// rows are cut into blocks of whole distinct times that are taken to be
-// independent. Fewer than 8 blocks are an error.
+// Rows of one time belong together and neighbours in time are alike, so what is
+// drawn is overlapping blocks of whole distinct times, on a circle (Künsch 1989,
+// "The jackknife and the bootstrap for general stationary observations"; Politis
+// & Romano 1992, "A circular block-resampling procedure for stationary data").
+// The mean is studentised in each replicate, as blocks are few and losses have
+// heavy tails (Götze & Künsch 1996, "Second-order correctness of the blockwise
+// bootstrap"). Hall, Horowitz & Jing 1995, "On blocking rules for the bootstrap
+// with dependent data", let blocks grow with the series; here their least
+// length is given, for labels that overlap reach that far.
+//
+// Two guards keep the error rate at or below what is asked for with 10 to 50
+// blocks, which the plain bootstrap does not: the quantile is at least that of
+// Student's t of blocks - 1 degrees of freedom, and the variance takes in the
+// covariance of neighbouring blocks where that is positive. Both were chosen by
+// simulation; TestErrorRate repeats it.
 func Interval(times []int64, diffs []float64, b Bootstrap) (lo, mean, hi float64, err error) {
 	b = b.WithDefaults()
-	s, err := newStudy(times, diffs, b)
-	if err != nil {
-		nan := math.NaN()
+	nan := math.NaN()
+	if err := b.check(); err != nil {
 		return nan, nan, nan, err
+	}
+	if len(times) != len(diffs) || !slices.IsSorted(times) {
+		return nan, nan, nan, fmt.Errorf("eval: %d times for %d differences: give one for each, not decreasing", len(times), len(diffs))
+	}
+	for i, d := range diffs {
+		if !finite(d) {
+			return nan, nan, nan, fmt.Errorf("eval: difference %d of %d is %v: give finite numbers", i, len(diffs), d)
+		}
+	}
+	s := newStudy(times, diffs, b)
+	if s.blocks < minBlocks {
+		return nan, nan, nan, fmt.Errorf("eval: %s", s.tooFew(b))
 	}
 	lo, hi = s.bounds(b.Confidence)
 	return lo, s.mean, hi, nil
 }
 
-// A block is rows whose times lie together.
+// A block is rows whose times lie together: their number and the sum of their
+// differences. A tile is a piece of a block.
 type block struct{ sum, rows float64 }
 
-// cut makes blocks of whole distinct times. Each has at least so many of them
+// cut makes tiles of whole distinct times. Each has at least so many of them,
 // and the next begins at least span microseconds after it began; what is left
-// at the end joins the last block.
-func cut(times []int64, diffs []float64, span int64, periods int) (blocks []block, distinct int) {
+// at the end joins the last tile.
+func cut(times []int64, diffs []float64, span int64, periods int) (tiles []block, distinct int) {
 	var (
 		open   block
 		began  int64
 		inOpen int
 	)
+	full := func(at int64) bool { return inOpen >= periods && uint64(at-began) >= uint64(span) }
 	for i, at := range times {
 		if i == 0 || at != times[i-1] {
-			if inOpen >= periods && uint64(at-began) >= uint64(span) {
-				blocks = append(blocks, open)
+			if full(at) {
+				tiles = append(tiles, open)
 				open, inOpen = block{}, 0
 			}
 			if inOpen == 0 {
@@ -78,14 +126,24 @@ func cut(times []int64, diffs []float64, span int64, periods int) (blocks []bloc
 		open.sum += diffs[i]
 		open.rows++
 	}
-	switch last := len(blocks) - 1; {
-	case inOpen >= periods && uint64(times[len(times)-1]-began) >= uint64(span) || last < 0 && inOpen > 0:
-		blocks = append(blocks, open)
-	case last >= 0:
-		blocks[last].sum += open.sum
-		blocks[last].rows += open.rows
+	last := len(tiles) - 1
+	if last < 0 || inOpen > 0 && full(times[len(times)-1]) {
+		return append(tiles, open), distinct
 	}
-	return blocks, distinct
+	tiles[last] = tiles[last].plus(open)
+	return tiles, distinct
+}
+
+func (b block) plus(c block) block { return block{b.sum + c.sum, b.rows + c.rows} }
+
+// join makes one of each n neighbours.
+func join(tiles []block, n int) []block {
+	joined := make([]block, len(tiles)/n)
+	for i, tile := range tiles {
+		to := min(i/n, len(joined)-1)
+		joined[to] = joined[to].plus(tile)
+	}
+	return joined
 }
 
 // A study is the mean of differences with what the bootstrap says about it.
@@ -95,47 +153,75 @@ type study struct {
 	blocks int
 	rows   int
 	times  int       // distinct
-	t      []float64 // studentised means of the replicates, ascending
+	t      []float64 // studentised means of the replicates, ascending; nil with too few blocks
 }
 
-func newStudy(times []int64, diffs []float64, b Bootstrap) (study, error) {
-	for i, d := range diffs {
-		if !finite(d) {
-			return study{}, fmt.Errorf("eval: difference %d of %d is %v: give finite numbers", i, len(diffs), d)
+// newStudy takes columns that Interval would take.
+func newStudy(times []int64, diffs []float64, b Bootstrap) study {
+	steps := min(steps, b.Periods)
+	span := b.Block.Microseconds()
+	tiles, distinct := cut(times, diffs, (span+int64(steps)-1)/int64(steps), (b.Periods+steps-1)/steps)
+	s := study{blocks: len(tiles) / steps, rows: len(times), times: distinct}
+	if s.blocks < minBlocks {
+		return s
+	}
+	if len(tiles) > maxTiles {
+		tiles = join(tiles, (len(tiles)+maxTiles-1)/maxTiles)
+		s.blocks = len(tiles) / steps
+	}
+	s.mean, _ = ratio(tiles)
+	blocks := make([]block, len(tiles))
+	for i := range tiles {
+		for k := range steps {
+			blocks[i] = blocks[i].plus(tiles[(i+k)%len(tiles)])
 		}
 	}
-	if len(times) != len(diffs) || !slices.IsSorted(times) {
-		return study{}, fmt.Errorf("eval: %d times for %d differences: give one for each, not decreasing", len(times), len(diffs))
+	s.se = s.standardError(blocks, steps)
+	s.draw(blocks, b)
+	return s
+}
+
+// standardError is that of the mean, from blocks that begin at every tile.
+func (s *study) standardError(blocks []block, steps int) float64 {
+	residual := func(i int) float64 {
+		b := blocks[i%len(blocks)]
+		return b.sum - s.mean*b.rows
 	}
-	blocks, distinct := cut(times, diffs, b.Block.Microseconds(), b.Periods)
-	s := study{blocks: len(blocks), rows: len(times), times: distinct}
-	if len(blocks) < minBlocks {
-		return s, fmt.Errorf("eval: %d rows of %d times make %d blocks: %d are needed", s.rows, s.times, s.blocks, minBlocks)
+	var rows, variance, covariance float64
+	for i := range blocks {
+		rows += blocks[i].rows / float64(steps)
+		variance += residual(i) * residual(i)
+		covariance += residual(i) * residual(i+steps)
 	}
-	s.mean, s.se = ratio(blocks)
-	random := rand.New(rand.NewPCG(b.Seed, uint64(len(blocks))))
-	drawn := make([]block, len(blocks))
+	n := float64(s.blocks)
+	return math.Sqrt((variance+2*max(0, covariance))/float64(steps)*n/(n-1)) / rows
+}
+
+func (s *study) draw(blocks []block, b Bootstrap) {
+	random := rand.New(rand.NewPCG(b.Seed, uint64(s.rows)))
+	drawn := make([]block, s.blocks)
 	s.t = make([]float64, b.Replicates)
 	for r := range s.t {
 		for i := range drawn {
 			drawn[i] = blocks[random.IntN(len(blocks))]
 		}
-		m, se := ratio(drawn)
-		s.t[r] = studentised(m-s.mean, se)
+		mean, se := ratio(drawn)
+		s.t[r] = studentised(mean-s.mean, se)
 	}
 	slices.Sort(s.t)
-	return s, nil
 }
 
+// studentised is d over its standard error. A difference of nothing is nothing,
+// even where all blocks are alike.
 func studentised(d, se float64) float64 {
 	if d == 0 {
 		return 0
 	}
-	return d / se // infinite where all blocks drawn are one
+	return d / se
 }
 
-// ratio returns the mean over the rows of the blocks and its standard error,
-// that of a ratio of sums over independent blocks.
+// ratio returns the mean over the rows of independent blocks and its standard
+// error, as a ratio of sums.
 func ratio(blocks []block) (mean, se float64) {
 	var sum, rows, squares float64
 	for _, b := range blocks {
@@ -153,9 +239,12 @@ func ratio(blocks []block) (mean, se float64) {
 
 // bounds returns the one-sided bounds at a confidence.
 func (s *study) bounds(confidence float64) (lo, hi float64) {
+	if s.se == 0 {
+		return s.mean, s.mean
+	}
 	t := studentQuantile(confidence, float64(s.blocks-1))
 	n := len(s.t)
-	k := min(int(math.Ceil(confidence*float64(n+1)))-1, n-1)
+	k := min(int(math.Ceil(confidence*float64(n+1)-rounding))-1, n-1)
 	return s.mean - s.se*max(t, s.t[k]), s.mean + s.se*max(t, -s.t[n-1-k])
 }
 
@@ -167,6 +256,13 @@ func (s *study) below(x float64) float64 {
 	for found && i < len(s.t) && s.t[i] == t {
 		i++
 	}
-	replicates := float64(i+1) / float64(len(s.t)+1)
-	return max(replicates, studentTail(-t, float64(s.blocks-1)))
+	return max(float64(i+1)/float64(len(s.t)+1), studentTail(-t, float64(s.blocks-1)))
+}
+
+func (s *study) tooFew(b Bootstrap) string {
+	block := fmt.Sprintf("at least %d times", b.Periods)
+	if b.Block > 0 {
+		block += fmt.Sprintf(" and %v", b.Block)
+	}
+	return fmt.Sprintf("%d rows at %d distinct times make %d blocks of %s, and %d are needed", s.rows, s.times, s.blocks, block, minBlocks)
 }

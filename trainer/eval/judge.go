@@ -64,12 +64,14 @@ func Judge(task string, g Gate, horizon time.Duration, c *Cohort) Judgement {
 	}
 	enough := c.enough(task, g, &j)
 	b := Bootstrap{Confidence: g.Confidence, Block: max(g.Block, horizon), Periods: g.Periods, Replicates: g.Replicates, Seed: g.Seed}
-	gains := c.gains(task)
-	s, err := newStudy(c.Time, gains, b)
+	gains, squares := c.gains(task)
+	if !finite(squares * float64(len(gains))) {
+		return j.because("the losses are too large for their differences to be summed")
+	}
+	s := newStudy(c.Time, gains, b)
 	j.Times, j.Blocks = s.times, s.blocks
-	if err != nil {
-		return j.because("too little data: %d rows at %d distinct times make %d blocks of at least %d times and %v, and %d are needed",
-			s.rows, s.times, s.blocks, b.Periods, b.Block, minBlocks)
+	if s.blocks < minBlocks {
+		return j.because("too little data: %s", s.tooFew(b))
 	}
 	lo, hi := s.bounds(g.Confidence)
 	j.Gain = Bounds{Number(lo), Number(s.mean), Number(hi)}
@@ -139,13 +141,16 @@ func decide(gain Bounds, margin Number) Verdict {
 	return Inconclusive
 }
 
-func (c *Cohort) gains(task string) []float64 {
+// gains returns what the candidate is better by in each row, and the sum of
+// squares, which tells whether doubles suffice.
+func (c *Cohort) gains(task string) (gains []float64, squares float64) {
 	loss, _ := lossOf(task)
-	gains := make([]float64, len(c.Label))
+	gains = make([]float64, len(c.Label))
 	for i, y := range c.Label {
 		gains[i] = loss(y, c.Champion[i]) - loss(y, c.Candidate[i])
+		squares += gains[i] * gains[i]
 	}
-	return gains
+	return gains, squares
 }
 
 // misshapen says why the columns do not make a table, or nothing.

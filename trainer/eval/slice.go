@@ -2,6 +2,7 @@ package eval
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 )
@@ -17,9 +18,10 @@ type SliceReport struct {
 	Candidate Quality `json:"candidate"`
 	Champion  Quality `json:"champion"`
 	Gain      Bounds  `json:"gain"`
-	Judged    bool    `json:"judged"`   // false: too thin
-	P         Number  `json:"p"`        // of being worse by no more than the tolerance
-	Adjusted  Number  `json:"adjusted"` // the same after Holm over the judged slices
+	Judged    bool    `json:"judged"`
+	Why       string  `json:"why,omitempty"` // it is not judged
+	P         Number  `json:"p"`             // of being worse by no more than the tolerance
+	Adjusted  Number  `json:"adjusted"`      // the same after Holm over the judged slices
 	Veto      bool    `json:"veto"`
 }
 
@@ -36,14 +38,12 @@ func (j *Judgement) slice(task string, g Gate, b Bootstrap, c *Cohort, gains []f
 	if dropped > 0 {
 		j.because("%d slices beyond the %d with the most rows are not listed", dropped, maxListed)
 	}
-	judged := 0
 	var ps []float64
 	var of []int
 	for _, p := range parts {
-		report, tail := p.study(task, g, b, c, gains, judged < maxJudged)
+		report := p.study(task, g, b, c, gains, len(ps) < maxJudged)
 		if report.Judged {
-			judged++
-			ps, of = append(ps, tail), append(of, len(j.Slices))
+			ps, of = append(ps, float64(report.P)), append(of, len(j.Slices))
 		}
 		j.Slices = append(j.Slices, report)
 	}
@@ -79,7 +79,9 @@ func (c *Cohort) parts(g Gate) (parts []part, dropped int) {
 	return parts, 0
 }
 
-func (p part) study(task string, g Gate, b Bootstrap, c *Cohort, gains []float64, room bool) (SliceReport, float64) {
+// study measures a slice, and judges it where it is not too thin and there is
+// room.
+func (p part) study(task string, g Gate, b Bootstrap, c *Cohort, gains []float64, room bool) SliceReport {
 	label, gain := pick(c.Label, p.rows), pick(gains, p.rows)
 	report := SliceReport{
 		Column: p.column, Value: p.value, Rows: len(p.rows),
@@ -94,18 +96,25 @@ func (p part) study(task string, g Gate, b Bootstrap, c *Cohort, gains []float64
 	}
 	report.Gain.Mean = report.Champion.Loss - report.Candidate.Loss
 	if len(p.rows) < g.MinSlice || !room {
-		return report, 0
+		b.Replicates = 0 // the blocks are counted, no more
 	}
-	s, err := newStudy(pick(c.Time, p.rows), gain, b)
+	s := newStudy(pick(c.Time, p.rows), gain, b)
 	report.Times, report.Blocks = s.times, s.blocks
-	if err != nil {
-		return report, 0
+	switch {
+	case len(p.rows) < g.MinSlice:
+		report.Why = fmt.Sprintf("%d rows, and %d are needed", len(p.rows), g.MinSlice)
+	case s.blocks < minBlocks:
+		report.Why = fmt.Sprintf("%d blocks, and %d are needed", s.blocks, minBlocks)
+	case !room:
+		report.Why = fmt.Sprintf("only the %d slices with the most rows are judged", maxJudged)
+	}
+	if report.Why != "" {
+		return report
 	}
 	lo, hi := s.bounds(g.Confidence)
-	tail := s.below(-g.Tolerance)
 	report.Gain = Bounds{Number(lo), Number(s.mean), Number(hi)}
-	report.Judged, report.P = true, Number(tail)
-	return report, tail
+	report.Judged, report.P = true, Number(s.below(-g.Tolerance))
+	return report
 }
 
 func (j *Judgement) inOrder(g Gate) {
@@ -114,12 +123,12 @@ func (j *Judgement) inOrder(g Gate) {
 	})
 }
 
-// sliceReasons says what each veto is about and how many slices are thin.
+// sliceReasons says what each veto is about and how many slices are not judged.
 func (j *Judgement) sliceReasons(g Gate, judged int) (vetoed bool) {
-	thin := 0
+	var without []SliceReport
 	for _, s := range j.Slices {
 		if !s.Judged {
-			thin++
+			without = append(without, s)
 		}
 		if s.Veto {
 			vetoed = true
@@ -127,8 +136,9 @@ func (j *Judgement) sliceReasons(g Gate, judged int) (vetoed bool) {
 				s.Column, s.Value, j.Metric, s.Candidate.Loss, s.Champion.Loss, s.Rows, -s.Gain.Mean, g.Tolerance, s.P, s.Adjusted, judged)
 		}
 	}
-	if thin > 0 {
-		j.because("%d of %d slices are too thin to be judged: %d rows and %d blocks are needed", thin, len(j.Slices), g.MinSlice, minBlocks)
+	if len(without) > 0 {
+		first := without[0]
+		j.because("%d of %d slices are not judged; the first is %s=%s: %s", len(without), len(j.Slices), first.Column, first.Value, first.Why)
 	}
 	return vetoed
 }
