@@ -1,0 +1,390 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestARunAndItsVersionAreKeptWhole(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	run, v := trained(1)
+	run.Anomalies = json.RawMessage(`[ "drift" ]`)
+	run.Began = run.Began.In(time.FixedZone("", 3600)).Add(time.Microsecond)
+	added, err := w.AddRun(ctx, run, v)
+	w.must(err)
+	run.ID, run.Version, run.Began = 1, 1, run.Began.UTC()
+	kept, err := w.Run(ctx, 1)
+	w.must(err)
+	if !reflect.DeepEqual(added, run) || !reflect.DeepEqual(kept, run) {
+		t.Errorf("added %+v, kept %+v, want %+v", added, kept, run)
+	}
+	got, err := w.Version(ctx, model, 1)
+	w.must(err)
+	want := Version{Model: model, Number: 1, Bundle: "bundle1", Run: 1, State: Judging, Author: "trainer", Created: got.Created, Cutoff: 1, Baseline: NoVersion, Reasons: []string{}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("version %+v, want %+v", got, want)
+	}
+
+	j := Judgement{Verdict: promote, Reasons: []string{"a", "b"}, Report: json.RawMessage(`{"rows": 1000}`), At: 99}
+	w.must(w.Judge(ctx, model, 1, j))
+	w.must(w.Approve(ctx, model, 1, "anna", "looks\nright"))
+	got, err = w.Version(ctx, model, 1)
+	w.must(err)
+	want.State, want.Baseline, want.Verdict, want.Reasons, want.Report, want.Judged = Approved, 0, promote, j.Reasons, j.Report, 99
+	want.Reviewer, want.Comment, want.Reviewed = "anna", "looks\nright", got.Reviewed
+	if !reflect.DeepEqual(got, want) || got.Reviewed.Before(got.Created) {
+		t.Errorf("version %+v, want %+v", got, want)
+	}
+}
+
+func TestARunOfTheSameSpecIsNotAddedAgain(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	w.candidate()
+	run, v := trained(1)
+	again, err := w.AddRun(ctx, run, v)
+	if !errors.Is(err, ErrConflict) || again.ID != 1 || again.Version != 1 {
+		t.Errorf("run %d, version %d, error %v", again.ID, again.Version, err)
+	}
+	found, ok, err := w.RunOf(ctx, model, run.Spec)
+	if err != nil || !ok || !reflect.DeepEqual(found, again) {
+		t.Errorf("the run of the spec is %+v, %t, %v", found, ok, err)
+	}
+	if _, ok, err := w.RunOf(ctx, "other", run.Spec); ok || err != nil {
+		t.Errorf("another model has it, too: %v", err)
+	}
+	run.Model = "other"
+	if other, err := w.AddRun(ctx, run, v); err != nil || other.Version != 1 {
+		t.Errorf("another model's run: version %d, error %v", other.Version, err)
+	}
+	stopped := Run{Model: model, Status: Stopped, Began: run.Began, Ended: run.Ended, Spec: json.RawMessage(`{}`), Anomalies: json.RawMessage(`[1]`)}
+	if got, err := w.AddRun(ctx, stopped, nil); err != nil || got.Version != 0 {
+		t.Errorf("a run that stopped: version %d, error %v", got.Version, err)
+	}
+	if n := w.candidate(); n != 2 {
+		t.Errorf("the next version has number %d, want 2", n)
+	}
+}
+
+func TestListsAreNewestFirst(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	w.now = time.Now().Truncate(time.Hour).Local // all at the same time
+	for range 3 {
+		w.candidate()
+	}
+	w.promote(2)
+	runs, err := w.Runs(ctx, model)
+	w.must(err)
+	versions, err := w.Versions(ctx, "")
+	w.must(err)
+	for i := range 3 {
+		if len(runs) != 3 || runs[i].ID != int64(3-i) || len(versions) != 3 || versions[i].Number != 3-i {
+			t.Fatalf("runs %+v, versions %+v", runs, versions)
+		}
+	}
+	in, err := w.VersionsIn(ctx, model, Judging, Review)
+	if err != nil || len(in) != 3 || in[0].Number != 1 || in[1].State != Review {
+		t.Errorf("versions in judging or review: %+v, %v", in, err)
+	}
+	if none, err := w.Runs(ctx, "other"); err != nil || none == nil || len(none) != 0 {
+		t.Errorf("runs of another model: %+v, %v", none, err)
+	}
+}
+
+// TestTheChampionMovesUnderOthers has each way in which a champion changes meet
+// versions that were judged against the one before.
+func TestTheChampionMovesUnderOthers(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		move func(w *world, id int64) // the champion of rollout id goes
+	}{
+		{"undone", func(w *world, id int64) { w.must(w.Undo(t.Context(), id, "worse", nil)) }},
+		{"broken", func(w *world, id int64) { w.must(w.Break(t.Context(), model, w.champion(), "checksum")) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w, ctx := newWorld(t), t.Context()
+			_, id := w.done()
+			young, judging := w.promote(w.candidate()), w.candidate()
+			shadow, later := w.inShadow()
+			approved := w.approve(w.promote(w.candidate()))
+			c.move(w, id)
+			w.check()
+			for number, want := range map[int]State{young: Superseded, judging: Judging, shadow: Superseded, approved: Superseded} {
+				if v, err := w.Version(ctx, model, number); err != nil || v.State != want {
+					t.Errorf("version %d is %s, want %s (%v)", number, v.State, want, err)
+				}
+			}
+			before := w.everything()
+			if err := w.Switch(ctx, later, nil); !errors.Is(err, ErrConflict) || !strings.Contains(err.Error(), "the base rate is the champion") {
+				t.Errorf("switch after the champion moved: %v", err)
+			}
+			if err := w.Approve(ctx, model, young, "ben", ""); !errors.Is(err, ErrConflict) || !strings.Contains(err.Error(), "superseded, by deployer at") {
+				t.Errorf("approval after the champion moved: %v", err)
+			}
+			if !reflect.DeepEqual(before, w.everything()) {
+				t.Error("calls that lost have changed something")
+			}
+		})
+	}
+}
+
+// TestLostSwapsAreNoticed changes the champion behind the registry's back, as no
+// call does: what counts is the swap, and not that others keep the rules.
+func TestLostSwapsAreNoticed(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		begin func(w *world) (int, int64)
+		call  string
+		want  error
+		state State
+	}{
+		{"approve", situations["review"], "approve", ErrRefused, Superseded},
+		{"begin", situations["approved"], "begin", ErrRefused, Superseded},
+		{"switch", situations["shadow"], "switch", ErrConflict, Superseded},
+		{"undo", situations["done"], "undo", ErrConflict, Champion},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w, ctx := newWorld(t), t.Context()
+			first, _ := w.done()
+			number, id := c.begin(w)
+			if _, err := w.writes.ExecContext(ctx, `UPDATE serving SET champion = 77`); err != nil {
+				t.Fatal(err)
+			}
+			err := calls[c.call](w, number, id)
+			if !errors.Is(err, c.want) || c.want == ErrRefused && !strings.Contains(err.Error(), "judged against version 1, and now version 77 serves") {
+				t.Errorf("error %v, want %v; the first was %d", err, c.want, first)
+			}
+			if v, err := w.Version(ctx, model, number); err != nil || v.State != c.state {
+				t.Errorf("it is %s, want %s (%v)", v.State, c.state, err)
+			}
+			if got := w.champion(); got != 77 {
+				t.Errorf("champion %d, want 77", got)
+			}
+		})
+	}
+}
+
+func TestAJudgementAgainstAnEarlierChampion(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	w.done()
+	a, b := w.candidate(), w.candidate()
+	w.must(w.Judge(ctx, model, a, Judgement{Verdict: promote, Baseline: 0}))
+	w.must(w.Judge(ctx, model, b, Judgement{Verdict: reject, Baseline: 0}))
+	w.check()
+	for number, want := range map[int]State{a: Superseded, b: Closed} {
+		if v, err := w.Version(ctx, model, number); err != nil || v.State != want || v.Verdict == "" {
+			t.Errorf("version %d is %s with verdict %q, want %s (%v)", number, v.State, v.Verdict, want, err)
+		}
+	}
+}
+
+// TestARollbackComesFirst: once a person has asked, nothing goes forward.
+func TestARollbackComesFirst(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	first, id := w.done()
+	approved := w.approve(w.promote(w.candidate()))
+	if _, _, _, ok, err := w.RollbackRequested(ctx, model); ok || err != nil {
+		t.Errorf("somebody asked: %t, %v", ok, err)
+	}
+	w.must(w.RequestRollback(ctx, model, "ben", "complaints"))
+	ro, who, why, ok, err := w.RollbackRequested(ctx, model)
+	if err != nil || !ok || ro.ID != id || ro.Version != first || who != "ben" || why != "complaints" {
+		t.Errorf("asked: %+v, %q, %q, %t, %v", ro, who, why, ok, err)
+	}
+	if err := w.RequestRollback(ctx, model, "anna", "too"); !errors.Is(err, ErrConflict) || !strings.Contains(err.Error(), "ben has asked for it already (complaints)") {
+		t.Errorf("asked again: %v", err)
+	}
+	if _, err := w.Begin(ctx, model, approved, nil); !errors.Is(err, ErrConflict) || !strings.Contains(err.Error(), "ben has asked to take version 1 back") {
+		t.Errorf("begun: %v", err)
+	}
+	w.must(w.Undo(ctx, id, "ben: complaints", nil))
+	if _, _, _, ok, err := w.RollbackRequested(ctx, model); ok || err != nil {
+		t.Errorf("still asked: %t, %v", ok, err)
+	}
+
+	_, id = w.inShadow() // one asks while it is in shadow
+	w.must(w.RequestRollback(ctx, model, "ben", ""))
+	if err := w.Switch(ctx, id, nil); !errors.Is(err, ErrConflict) {
+		t.Errorf("switched: %v", err)
+	}
+	w.check()
+	w.must(w.Undo(ctx, id, "ben", nil))
+	if got := w.champion(); got != BaseRateVersion {
+		t.Errorf("champion %d, want the base rate", got)
+	}
+}
+
+// TestChampionsGoBackOneByOne undoes three rollouts that were done.
+func TestChampionsGoBackOneByOne(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	for range 3 {
+		w.done()
+	}
+	for want := 2; want >= 0; want-- {
+		w.must(w.RequestRollback(ctx, model, "ben", ""))
+		ro, _, _, _, err := w.RollbackRequested(ctx, model)
+		w.must(err)
+		w.must(w.Undo(ctx, ro.ID, "ben", json.RawMessage(`{"seen":1}`)))
+		w.check()
+		if got := w.champion(); got != want {
+			t.Errorf("champion %d, want %d", got, want)
+		}
+	}
+	if err := w.RequestRollback(ctx, model, "ben", ""); !errors.Is(err, ErrRefused) {
+		t.Errorf("rolled back the base rate: %v", err)
+	}
+}
+
+func TestARolloutTellsItsStory(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	number, id := w.watched()
+	w.must(w.Observe(ctx, id, json.RawMessage(`{"rows":3}`)))
+	ro, ok, err := w.Rollout(ctx, model)
+	if err != nil || !ok || string(ro.Report) != `{"rows":3}` || string(ro.Marks) != `{"offset":2}` || ro.Switched.Before(ro.Began) || !ro.Ended.IsZero() {
+		t.Errorf("rollout %+v, %t, %v", ro, ok, err)
+	}
+	w.must(w.Undo(ctx, id, "worse by 0.1", json.RawMessage(`{"rows":4}`)))
+	all, err := w.Rollouts(ctx, model)
+	if err != nil || len(all) != 1 || all[0].Phase != Undone || all[0].Why != "worse by 0.1" || string(all[0].Report) != `{"rows":4}` || all[0].Ended.IsZero() {
+		t.Errorf("rollouts %+v, %v", all, err)
+	}
+	if err := w.Observe(ctx, id, nil); !errors.Is(err, ErrConflict) {
+		t.Errorf("observed version %d after the end: %v", number, err)
+	}
+}
+
+func TestTheOldestApprovalIsNext(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	at := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	w.now = func() time.Time { at = at.Add(time.Second); return at }
+	if _, ok, err := w.Approved(ctx, model); ok || err != nil {
+		t.Errorf("approved: %t, %v", ok, err)
+	}
+	a, b := w.promote(w.candidate()), w.promote(w.candidate())
+	w.approve(b)
+	w.approve(a)
+	v, ok, err := w.Approved(ctx, model)
+	if err != nil || !ok || v.Number != b {
+		t.Errorf("approved: version %d, %t, %v; want %d", v.Number, ok, err, b)
+	}
+	w.begin(b)
+	if _, err := w.Begin(ctx, model, a, nil); !errors.Is(err, ErrConflict) || !strings.Contains(err.Error(), "version 2 is in phase shadow") {
+		t.Errorf("a second rollout: %v", err)
+	}
+}
+
+func TestServingRevisions(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	var last Serving
+	expect := func(what string, changed bool, champion, shadow int) {
+		t.Helper()
+		s, err := w.Serving(ctx, model)
+		w.must(err)
+		if s.Champion != champion || s.Shadow != shadow || changed != (s.Revision > last.Revision) {
+			t.Errorf("%s: serving %+v after %+v, want champion %d and shadow %d", what, s, last, champion, shadow)
+		}
+		last = s
+	}
+	expect("new", false, 0, NoVersion)
+	number, id := w.inShadow()
+	expect("in shadow", true, 0, number)
+	w.must(w.Switch(ctx, id, nil))
+	expect("switched", true, number, 0)
+	w.candidate()
+	expect("a candidate", false, number, 0)
+	w.must(w.Finish(ctx, id, nil))
+	expect("finished", true, number, NoVersion)
+
+	for _, c := range []struct {
+		name    string
+		rate    BaseRate
+		changed bool
+	}{
+		{"first", BaseRate{0.25, 6, 100}, true},
+		{"again", BaseRate{0.25, 6, 100}, false},
+		{"older", BaseRate{0.75, 9, 99}, false},
+		{"newer", BaseRate{0.75, 9, 101}, true},
+	} {
+		w.must(w.SetBaseRate(ctx, model, c.rate))
+		expect(c.name, c.changed, number, NoVersion)
+	}
+	if want := (BaseRate{0.75, 9, 101}); last.BaseRate != want {
+		t.Errorf("base rate %+v, want %+v", last.BaseRate, want)
+	}
+}
+
+func TestLimits(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	number := w.promote(w.candidate())
+	long, huge := strings.Repeat("x", maxText+1), json.RawMessage(`"`+strings.Repeat("x", maxReport)+`"`)
+	run, v := trained(9)
+	add := func(change func(*Run, *Version)) error {
+		r, v := run, *v
+		change(&r, &v)
+		_, err := w.AddRun(ctx, r, &v)
+		return err
+	}
+	for want, err := range map[string]error{
+		"comment has 4097 bytes":                             w.Approve(ctx, model, number, "ben", long),
+		"comment is not UTF-8":                               w.Reject(ctx, model, number, "ben", "\xff"),
+		"the reviewer's name is empty":                       w.Approve(ctx, model, number, "", ""),
+		"the reviewer's name \" ben\" has":                   w.Approve(ctx, model, number, " ben", ""),
+		"the reason has 4097 bytes":                          w.RequestRollback(ctx, model, "ben", long),
+		"the name of who asks is empty":                      w.RequestRollback(ctx, model, "", ""),
+		"verdict \"yes\" is none of":                         w.Judge(ctx, model, number, Judgement{Verdict: "yes"}),
+		"baseline -1":                                        w.Judge(ctx, model, number, Judgement{Verdict: promote, Baseline: -1}),
+		"101 reasons; the most are 100":                      w.Judge(ctx, model, number, Judgement{Verdict: promote, Reasons: make([]string, 101)}),
+		"report is not JSON":                                 w.Judge(ctx, model, number, Judgement{Verdict: promote, Report: json.RawMessage("{")}),
+		"NaN of 1 labels is not a base rate":                 w.SetBaseRate(ctx, model, BaseRate{Value: math.NaN(), Count: 1}),
+		"report has 4194306 bytes; the most are 4194304":     add(func(r *Run, _ *Version) { r.Report = huge }),
+		"it has no spec":                                     add(func(r *Run, _ *Version) { r.Spec = nil }),
+		"status \"\" is none of":                             add(func(r *Run, _ *Version) { r.Status = "" }),
+		"a run that is failed comes with a version if it":    add(func(r *Run, _ *Version) { r.Status, r.Bundle = Failed, "" }),
+		"bundle \"\": a run that is trained has a bundle":    add(func(r *Run, _ *Version) { r.Bundle = "" }),
+		"the version is of model other":                      add(func(_ *Run, v *Version) { v.Model = "other" }),
+		"the version has bundle b, and the run bundle9":      add(func(_ *Run, v *Version) { v.Bundle = "b" }),
+		"model has 250 bytes; the most are 249":              add(func(r *Run, _ *Version) { r.Model = strings.Repeat("m", maxName+1) }),
+		"author is empty":                                    add(func(_ *Run, v *Version) { v.Author = "" }),
+		"it began at 0001-01-01 00:00:00 +0000 UTC":          add(func(r *Run, _ *Version) { r.Began = time.Time{} }),
+		"there is no such version":                           w.Approve(ctx, model, 99, "ben", ""),
+		"model other has no version 1":                       second(w.Version(ctx, "other", 1)),
+		"there is no run 99":                                 second(w.Run(ctx, 99)),
+		"begin the rollout of version 1 of big_move: marks ": second(w.Begin(ctx, model, number, json.RawMessage("["))),
+	} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want one with %q", err, want)
+		}
+	}
+	// What a program has written is cut, so that its length fails nothing.
+	w.must(w.Break(ctx, model, number, long+"\xff"))
+	history, err := w.History(ctx, model)
+	w.must(err)
+	if got := history[len(history)-1].Why; len(got) != maxText || !strings.HasSuffix(got, "x...") {
+		t.Errorf("the reason has %d bytes, and ends in %q", len(got), got[len(got)-4:])
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+func TestACallWhoseContextHasEndedChangesNothing(t *testing.T) {
+	w := newWorld(t)
+	number := w.promote(w.candidate())
+	before := w.everything()
+	why := errors.New("the user left")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(why)
+	if err := w.Approve(ctx, model, number, "anna", ""); !errors.Is(err, why) {
+		t.Errorf("error %v, want %v", err, why)
+	}
+	if _, err := w.Serving(ctx, model); !errors.Is(err, why) {
+		t.Errorf("error %v, want %v", err, why)
+	}
+	if !reflect.DeepEqual(before, w.everything()) {
+		t.Error("something has changed")
+	}
+}
