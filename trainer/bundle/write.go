@@ -90,16 +90,18 @@ func (c *Contents) files() (map[string][]byte, error) {
 		}
 		files[name] = data
 	}
+	scorer := scorer{task: m.Task, transform: c.Transform, learner: c.Learner}
 	var err error
+	if files[GoldenName], err = encodeGolden(c.Golden, m.Inputs, scorer.Score); err != nil {
+		return nil, err
+	}
 	if files[TransformName], err = c.Transform.encode(); err != nil {
 		return nil, fmt.Errorf("bundle: %s: %w", TransformName, err)
 	}
 	if files[WeightsName], err = c.Learner.AppendBinary(nil); err != nil {
 		return nil, fmt.Errorf("bundle: %s: %w", WeightsName, err)
 	}
-	scorer := scorer{task: m.Task, transform: c.Transform, learner: c.Learner}
-	files[GoldenName], err = encodeGolden(c.Golden, m.Inputs, scorer.Score)
-	return files, err
+	return files, nil
 }
 
 // manifest returns manifest.json over the files. Lists that are empty and lists
