@@ -156,7 +156,11 @@ func decode(value []byte) (*wire, error) {
 	}
 	d := decoder{jsontext.NewDecoder(bytes.NewBuffer(value))}
 	w := &wire{seen: make([]string, 0, 12)}
-	if err := d.record(w); err != nil {
+	err := d.object("record", func(name string) error {
+		w.seen = append(w.seen, name)
+		return d.member(w, name)
+	})
+	if err != nil {
 		return nil, err
 	}
 	if _, err := d.ReadToken(); !errors.Is(err, io.EOF) {
@@ -169,13 +173,6 @@ func decode(value []byte) (*wire, error) {
 		return nil, fmt.Errorf("v is %d; this program reads %d: use the one that wrote it, or a newer one", w.v, version)
 	}
 	return w, nil
-}
-
-func (d decoder) record(w *wire) error {
-	return d.object("record", func(name string) error {
-		w.seen = append(w.seen, name)
-		return d.member(w, name)
-	})
 }
 
 func (d decoder) member(w *wire, name string) (err error) {
@@ -234,13 +231,14 @@ func (d decoder) member(w *wire, name string) (err error) {
 // prediction reads the prediction of an example, which has no v and no kind.
 func (d decoder) prediction(w *wire) error {
 	inner := &wire{seen: make([]string, 0, 12)}
-	err := d.record(inner)
-	switch {
-	case err == nil && inner.saw("prediction"):
-		err = errors.New("has a prediction")
-	case err == nil && (inner.saw("v") || inner.saw("kind")):
-		err = errors.New("has a v or a kind; the example has them")
-	case err == nil:
+	err := d.object("prediction", func(name string) error {
+		if name == "v" || name == "kind" || name == "prediction" {
+			return fmt.Errorf("has %s, which only the example has", name)
+		}
+		inner.seen = append(inner.seen, name)
+		return d.member(inner, name)
+	})
+	if err == nil {
 		err = inner.has(predictionMembers)
 	}
 	if err != nil {
