@@ -177,6 +177,11 @@ func newStudy(times []int64, diffs []float64, b Bootstrap) study {
 		}
 	}
 	s.se = s.standardError(blocks, steps)
+	s.t = make([]float64, b.Replicates)
+	if s.se <= rounding*math.Abs(s.mean) {
+		s.se = 0 // all blocks are alike but for rounding, and so is whatever is drawn
+		return s
+	}
 	s.draw(blocks, b)
 	return s
 }
@@ -200,7 +205,6 @@ func (s *study) standardError(blocks []block, steps int) float64 {
 func (s *study) draw(blocks []block, b Bootstrap) {
 	random := rand.New(rand.NewPCG(b.Seed, uint64(s.rows)))
 	drawn := make([]block, s.blocks)
-	s.t = make([]float64, b.Replicates)
 	for r := range s.t {
 		for i := range drawn {
 			drawn[i] = blocks[random.IntN(len(blocks))]

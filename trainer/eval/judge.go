@@ -142,12 +142,17 @@ func decide(gain Bounds, margin Number) Verdict {
 }
 
 // gains returns what the candidate is better by in each row, and the sum of
-// squares, which tells whether doubles suffice.
+// squares, which tells whether doubles suffice. What rounding can make of one
+// loss computed in two ways is no gain: every row of it together would look
+// significant.
 func (c *Cohort) gains(task string) (gains []float64, squares float64) {
 	loss, _ := lossOf(task)
 	gains = make([]float64, len(c.Label))
 	for i, y := range c.Label {
-		gains[i] = loss(y, c.Champion[i]) - loss(y, c.Candidate[i])
+		old, new := loss(y, c.Champion[i]), loss(y, c.Candidate[i])
+		if math.Abs(old-new) > rounding*(old+new) {
+			gains[i] = old - new
+		}
 		squares += gains[i] * gains[i]
 	}
 	return gains, squares
@@ -194,7 +199,6 @@ func (c *Cohort) misshapen(task string, g Gate) string {
 func (c *Cohort) unfit(task string, j *Judgement) bool {
 	probability := func(x float64) bool { return x >= 0 && x <= 1 }
 	class := func(x float64) bool { return x == 0 || x == 1 }
-	want := "finite numbers"
 	if task == regression {
 		probability, class = finite, finite
 	}
@@ -206,12 +210,12 @@ func (c *Cohort) unfit(task string, j *Judgement) bool {
 		want    string
 		verdict Verdict
 	}{
-		{"label", c.Label, class, "0 and 1", Inconclusive},
-		{champion, c.Champion, probability, "probabilities", Inconclusive},
-		{candidate, c.Candidate, probability, "probabilities", Reject},
+		{"the labels", c.Label, class, "0 and 1", Inconclusive},
+		{"the champion's scores", c.Champion, probability, "probabilities", Inconclusive},
+		{"the candidate's scores", c.Candidate, probability, "probabilities", Reject},
 	} {
-		if task == binary {
-			want = column.want
+		if task == regression {
+			column.want = "finite numbers"
 		}
 		wrong := func(x float64) bool { return !column.fits(x) }
 		first := slices.IndexFunc(column.values, wrong)
@@ -225,7 +229,7 @@ func (c *Cohort) unfit(task string, j *Judgement) bool {
 			}
 		}
 		j.Verdict = column.verdict
-		j.because("%s is not %s in %d of %d rows: the first is %v, in row %d", column.name, want, count, len(column.values), column.values[first], first)
+		j.because("%s are not %s in %d of %d rows: the first is %v, in row %d", column.name, column.want, count, len(column.values), column.values[first], first)
 	}
 	return len(j.Reasons) > said
 }

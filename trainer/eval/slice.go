@@ -132,7 +132,7 @@ func (j *Judgement) sliceReasons(g Gate, judged int) (vetoed bool) {
 		}
 		if s.Veto {
 			vetoed = true
-			j.because("slice %s=%s: %s %.4f against the champion's %.4f on %d rows: worse by %.4f, more than the tolerance %v (p %v, %v by Holm over %d slices)",
+			j.because("slice %s=%s: %s %.4f against the champion's %.4f on %d rows: worse by %.4f, more than the tolerance %v (p %v; %v by Holm, judged slices: %d)",
 				s.Column, s.Value, j.Metric, s.Candidate.Loss, s.Champion.Loss, s.Rows, -s.Gain.Mean, g.Tolerance, s.P, s.Adjusted, judged)
 		}
 	}
