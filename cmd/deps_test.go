@@ -63,6 +63,7 @@ var policy = map[string][]string{
 	"deploy/registry": {"modernc.org/sqlite"},
 
 	"loadtest":        {},
+	"loadtest/clicks": {"loadtest", "trainer/learn", "trainer/learn/ftrl"},
 	"loadtest/faults": {"features", "features/featurestest", "features/online", "streams", "streams/codec", "streams/pipeline"},
 	"loadtest/stocks": {"deploy/client", "deploy/project", "features", "features/expr", "streams"},
 	"loadtest/trades": {

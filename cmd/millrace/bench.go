@@ -13,7 +13,8 @@ import (
 )
 
 type benchCmd struct {
-	Trades benchTradesCmd `cmd:"" help:"Events per second and latency with trades of 5,000 symbols."`
+	Trades  benchTradesCmd  `cmd:"" help:"Events per second and latency with trades of 5,000 symbols."`
+	Learner benchLearnerCmd `cmd:"" help:"Rows per second and log loss of learning from clicks."`
 }
 
 type benchTradesCmd struct {
