@@ -256,7 +256,7 @@ func (m *Model) step(r learn.Row, slope float64) {
 	by := 1 / m.params.Alpha
 	dense := m.buffer[:len(r.Dense)]
 	for i, x := range r.Dense {
-		m.dense[i] = step(m.dense[i], clamp(slope*clamp(x)), dense[i], by)
+		m.dense[i] = step(m.dense[i], clamp(slope*x), dense[i], by)
 	}
 	mask := uint32(len(m.hashed) - 1)
 	hashed := m.buffer[len(r.Dense):][:len(r.Hashed)]
