@@ -1,5 +1,6 @@
-// Package pipeline applies the events of topics to the rows of views: the
-// shard processor, the re-keyer, and the local host that runs them.
+// Package pipeline applies the events of topics to the rows of views, and joins
+// predictions with outcomes: the shard processor, the re-keyer, the outcomes
+// stage, the join, and the local host that runs them.
 //
 // A processor owns one partition of one view's topic. It starts from the
 // progress in the store, always; nothing else decides where it goes on. Several
@@ -20,21 +21,26 @@ import (
 
 	"github.com/millrace/millrace/features"
 	"github.com/millrace/millrace/features/online"
+	"github.com/millrace/millrace/feedback"
 	"github.com/millrace/millrace/streams"
 )
 
-// A Config is what a Host needs. All fields but Group, TopicConfig and OnCommit
-// are required.
+// A Config is what a Host needs. Of Plans and Labels one may be empty: the host
+// leaves those stages to others. Group, TopicConfig and OnCommit may be left out.
 type Config struct {
 	Project     string
 	Plans       []*features.Plan
+	Labels      []*feedback.Labeler // of all models
+	Sources     []features.Source   // of the labels, with their defaults
+	Unviewed    []string            // those of the Sources that no view of the project reads
+	Clock       features.Clock      // what makes ticks
 	Cluster     *streams.Cluster
 	Producer    *streams.Producer
 	Store       online.Store
 	Log         *slog.Logger
 	Group       string            // consumer group that shares out the partitions; empty: all of them are ours
 	TopicConfig map[string]string // for topics that the host creates
-	// OnCommit is called after each commit by the goroutine of its shard.
+	// OnCommit is called after each commit of a view by the goroutine of its shard.
 	OnCommit func(view string, partition int, p online.Progress)
 }
 
@@ -43,8 +49,9 @@ func DeadLetters(project string) string { return project + ".deadletters" }
 
 // A Host runs the processors of a project's views in this process.
 type Host struct {
-	cfg     Config
-	cluster string // Kafka's id
+	cfg        Config
+	cluster    string // Kafka's id
+	partitions int    // of the topics of feedback and examples
 
 	mu     sync.Mutex
 	shards map[shardKey]*tracked
@@ -72,10 +79,10 @@ const (
 
 // A Status is where a shard stands.
 type Status struct {
-	View      string // of a re-keyer: the topic that it writes
-	Space     string // the row space; of a re-keyer: empty
-	Stage     string // pipeline or rekey
-	Topic     string // the topic that is read
+	View      string // of a re-keyer: the topic that it writes; of outcomes and join: the feedback topic
+	Space     string // the row space of a view
+	Stage     string // pipeline, rekey, outcomes or join
+	Topic     string // the topic that is read; of outcomes: all of them, with commas
 	Partition int
 	Phase     Phase
 	Problem   string // why it waits or has stopped, and what to do
@@ -155,6 +162,13 @@ func (h *Host) Problems() []string {
 	return out
 }
 
+// phase returns what a shard is doing.
+func (h *Host) phase(t *tracked) Phase {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return t.Phase
+}
+
 // update changes a shard's status under the lock.
 func (h *Host) update(t *tracked, change func(*Status)) {
 	h.mu.Lock()
@@ -224,18 +238,22 @@ func (h *Host) prepare(ctx context.Context) error {
 		if p.Keyed() {
 			continue
 		}
-		if err := h.cfg.Cluster.Ensure(ctx, p.Topic(h.cfg.Project), p.Source.Partitions, rekeyedConfig(h.cfg.TopicConfig)); err != nil {
+		if err := h.cfg.Cluster.Ensure(ctx, p.Topic(h.cfg.Project), p.Source.Partitions, largerRecords(h.cfg.TopicConfig)); err != nil {
 			return err
 		}
+	}
+	if err := h.prepareLoop(ctx); err != nil {
+		return err
 	}
 	return h.cfg.Cluster.Ensure(ctx, DeadLetters(h.cfg.Project), deadLetterPartitions, streams.DeadLetterConfig())
 }
 
 const deadLetterPartitions = 1
 
-// rekeyedConfig is the configuration of a re-keyed topic. A record grows by its
-// origin and perhaps its key, so the topic takes larger ones than its source.
-func rekeyedConfig(config map[string]string) map[string]string {
+// largerRecords is the configuration of a topic whose records are made of
+// another's. A re-keyed one grows by its origin and perhaps its key, so the
+// topic takes larger ones than its source.
+func largerRecords(config map[string]string) map[string]string {
 	config = maps.Clone(config)
 	if config == nil {
 		config = map[string]string{}
@@ -244,7 +262,7 @@ func rekeyedConfig(config map[string]string) map[string]string {
 	return config
 }
 
-// runAll runs every processor and re-keyer that is ours and waits for them.
+// runAll runs every stage that is ours and waits for them.
 func (h *Host) runAll(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -265,6 +283,7 @@ func (h *Host) runAll(ctx context.Context) error {
 			}
 		})
 	}
+	h.runLoop(ctx, &wg, cancel)
 	wg.Wait()
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
 		return err
