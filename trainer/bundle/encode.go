@@ -224,32 +224,43 @@ func encodeGolden(rows [][]features.Value, inputs []Input, score func([]features
 	return encodeJSON(f)
 }
 
-// checkGolden reads golden.json and scores its rows again.
-func checkGolden(data []byte, inputs []Input, score func([]features.Value) (float64, error)) error {
+// decodeGolden reads golden.json: rows and the score that each must get.
+func decodeGolden(data []byte, inputs []Input) (rows [][]features.Value, scores []float64, err error) {
 	var f goldenFile
 	if err := decodeJSON(data, &f); err != nil {
-		return err
+		return nil, nil, err
 	}
 	if len(f.Rows) == 0 || len(f.Rows) > maxGolden {
-		return fmt.Errorf("%d rows; there are 1 to %d", len(f.Rows), maxGolden)
+		return nil, nil, fmt.Errorf("%d rows; there are 1 to %d", len(f.Rows), maxGolden)
 	}
 	for i, g := range f.Rows {
 		if len(g.X) != len(inputs) {
-			return fmt.Errorf("row %d has %d values for %d inputs", i, len(g.X), len(inputs))
+			return nil, nil, fmt.Errorf("row %d has %d values for %d inputs", i, len(g.X), len(inputs))
 		}
 		x := make([]features.Value, len(inputs))
 		for k, text := range g.X {
-			var err error
 			if x[k], err = decodeValue(text, inputs[k].Kind); err != nil {
-				return fmt.Errorf("row %d, input %q: %w", i, inputs[k].Name, err)
+				return nil, nil, fmt.Errorf("row %d, input %q: %w", i, inputs[k].Name, err)
 			}
 		}
+		rows, scores = append(rows, x), append(scores, g.Score)
+	}
+	return rows, scores, nil
+}
+
+// checkGolden scores the rows of golden.json again.
+func checkGolden(data []byte, inputs []Input, score func([]features.Value) (float64, error)) error {
+	rows, want, err := decodeGolden(data, inputs)
+	if err != nil {
+		return err
+	}
+	for i, x := range rows {
 		got, err := score(x)
 		if err != nil {
 			return fmt.Errorf("row %d: %w", i, err)
 		}
-		if math.Float64bits(got) != math.Float64bits(g.Score) {
-			return fmt.Errorf("row %d scores %v here and %v where it was trained: this program computes otherwise, or the bundle was changed", i, got, g.Score)
+		if math.Float64bits(got) != math.Float64bits(want[i]) {
+			return fmt.Errorf("row %d scores %v here and %v where it was trained: this program computes otherwise, or the bundle was changed", i, got, want[i])
 		}
 	}
 	return nil

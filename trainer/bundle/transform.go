@@ -32,6 +32,10 @@ const (
 	// the distance of neighbouring doubles.
 	rounding = 1e-13
 
+	// minExponent is the least binary exponent of a unit: maxMagnitude divided
+	// by it is a number yet.
+	minExponent = -400
+
 	maxHashBits = 30 // a place is a uint32; learners have limits of their own
 )
 
@@ -42,7 +46,7 @@ const (
 // deviations it is above the mean of the training set, within Clip, and whether
 // it was missing (1 or 0). A missing one is put at the mean, and one that never
 // varied is always 0. A column that is never negative and has a long tail is
-// first bent by Bend, in units of its mean.
+// first bent by Bend, in units of about the geometric mean of what is above 0.
 //
 // A text becomes a hashed place, and so does a missing one; see place.
 type Transform struct {
@@ -57,7 +61,7 @@ type Transform struct {
 type column struct {
 	name string
 	kind features.Kind
-	unit float64 // of a heavy-tailed column: its mean, above 0; else 0
+	unit float64 // of a heavy-tailed column: a power of two; else 0
 	mean float64 // of the values, bent where the column is heavy-tailed
 	std  float64 // of the same, of a population; 0: they never varied
 	hash uint64  // of the name, for texts
@@ -85,7 +89,7 @@ func FitTransform(inputs []Input, rows iter.Seq[[]features.Value], hashBits int)
 	for i := range first {
 		c := &t.columns[i]
 		if s := &first[i]; (c.kind == expr.Int || c.kind == expr.Float) && s.heavy() {
-			c.unit, heavy = s.mean, true
+			c.unit, heavy = s.unit(), true
 		}
 	}
 	bent := first
@@ -192,9 +196,12 @@ func (c *column) bend(v float64) float64 {
 // tails down as log2(1 + x) does: it is equal to it where 1+x is a power of two,
 // and straight between. Unlike the library's logarithm it has the same bits on
 // each machine.
-func Bend(x float64) float64 {
-	fraction, exponent := math.Frexp(1 + math.Abs(x)) // 1 + |x| = fraction 2^exponent, and fraction is from 0.5 to 1
-	return math.Copysign(float64(exponent-2)+2*fraction, x)
+func Bend(x float64) float64 { return math.Copysign(log2(1+math.Abs(x)), x) }
+
+// log2 is the logarithm of powers of two, and straight between them.
+func log2(x float64) float64 {
+	fraction, exponent := math.Frexp(x) // x = fraction 2^exponent, and fraction is from 0.5 to 1
+	return float64(exponent-2) + 2*fraction
 }
 
 // place returns the place of a text among 2^bits: the first bits of a 64-bit
@@ -238,6 +245,9 @@ type moments struct {
 	mean     float64
 	squares  float64 // of the distances from the mean
 	min, max float64
+
+	positive float64 // number of values above 0
+	log      float64 // mean of their logarithms to base 2
 }
 
 func (m *moments) add(x float64) {
@@ -249,9 +259,20 @@ func (m *moments) add(x float64) {
 	d := x - m.mean
 	m.mean += d / m.n
 	m.squares += float64(d * (x - m.mean)) // rounded before it is added: no processor fuses the two
+	if x > 0 {
+		m.positive++
+		m.log += (log2(x) - m.log) / m.positive
+	}
 }
 
 func (m *moments) heavy() bool { return m.n > 0 && m.min >= 0 && m.max > heavyTail*m.mean }
+
+// unit returns the greatest power of two that is not above the geometric mean
+// of what is above 0. The mean would not do: with a long tail, it is far out in
+// the tail. Dividing by a power of two changes no digit.
+func (m *moments) unit() float64 {
+	return math.Ldexp(1, max(int(math.Floor(m.log)), minExponent))
+}
 
 // fit returns the mean and the standard deviation, 0 where the values are equal
 // but for rounding.

@@ -84,7 +84,7 @@ func randomRow(r *rand.Rand) []features.Value {
 	x := []features.Value{
 		expr.FloatValue(r.NormFloat64()*3 + 100), expr.IntValue(r.Int64N(50)), expr.BoolValue(r.IntN(2) == 1),
 		expr.StringValue([]string{"Oslo", "Rome", "", "São Paulo", "a\x00b\u2028<&>"}[r.IntN(5)]),
-		expr.FloatValue(math.Exp(r.NormFloat64() * 3)),
+		expr.FloatValue(math.Exp(r.NormFloat64() * 4)),
 	}
 	for i := range x {
 		if r.IntN(6) == 0 {
