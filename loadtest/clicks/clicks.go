@@ -5,6 +5,7 @@ package clicks
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"sort"
 
 	"github.com/millrace/millrace/trainer/learn"
@@ -28,12 +29,13 @@ type Row struct {
 // the high bits of their product with a number near 2^64 over the golden ratio
 // (Knuth, TAOCP 3, section 6.4).
 func (r *Row) Encode(dst *learn.Row) {
-	dst.Dense, dst.Hashed = dst.Dense[:0], dst.Hashed[:0]
-	for _, x := range r.Numbers {
-		dst.Dense = append(dst.Dense, math.Log1p(float64(x))-1)
+	dst.Dense = slices.Grow(dst.Dense[:0], Numbers)[:Numbers]
+	dst.Hashed = slices.Grow(dst.Hashed[:0], Categories)[:Categories]
+	for i, x := range r.Numbers {
+		dst.Dense[i] = math.Log1p(float64(x)) - 1
 	}
 	for j, c := range r.Categories {
-		dst.Hashed = append(dst.Hashed, uint32((uint64(j+1)<<32|uint64(c))*0x9E3779B97F4A7C15>>32)>>8)
+		dst.Hashed[j] = uint32((uint64(j+1)<<32 | uint64(c)) * 0x9E3779B97F4A7C15 >> 40)
 	}
 }
 
