@@ -10,14 +10,14 @@ import (
 // TestRestartsChangeNothing encodes and decodes the shard and all rows at
 // places of each log, in the end after each record.
 func TestRestartsChangeNothing(t *testing.T) {
-	for seed := range uint64(100) {
+	for seed := range uint64(50) {
 		log := generate(rand.New(rand.NewPCG(seed, 2)), 150)
 		rng := rand.New(rand.NewPCG(seed, 3))
 		plain, restarted := newWorld(t, generatedRules), newWorld(t, generatedRules)
 		for _, rec := range log {
 			plain.take(rec)
 			restarted.take(rec)
-			if rng.Uint64N(100) <= seed {
+			if rng.Uint64N(50) <= seed {
 				restarted.restart()
 			}
 		}

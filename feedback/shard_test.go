@@ -1,9 +1,11 @@
 package feedback
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -162,5 +164,77 @@ func TestStatsAsJSON(t *testing.T) {
 		`"details":{"unanswered":{"none":26,"late":28,"invalid":30},"corrections":32,"repeated_predictions":34}}`
 	if err != nil || string(got) != want {
 		t.Errorf("%s, %v\nwant %s", got, err, want)
+	}
+}
+
+// TestOriginsAreBounded fills the shard's memory of origins. The one that does
+// not fit is not known again, and those that do are.
+func TestOriginsAreBounded(t *testing.T) {
+	w := newWorld(t, second)
+	outcome := func(partition int, offset int64) *Outcome {
+		return &Outcome{At: &Position{"t", partition, offset}, Model: "m", Key: "k"}
+	}
+	for i := range maxOrigins + 1 {
+		if !w.shard.Origin(outcome(i, 5)) {
+			t.Fatalf("partition %d is not new", i)
+		}
+	}
+	w.restart()
+	for _, test := range []struct {
+		partition int
+		offset    int64
+		want      bool
+	}{{0, 5, false}, {0, 4, false}, {0, 6, true}, {0, 6, false}, {maxOrigins - 1, 5, false}, {maxOrigins, 5, true}, {maxOrigins, 5, true}} {
+		if got := w.shard.Origin(outcome(test.partition, test.offset)); got != test.want {
+			t.Errorf("partition %d, offset %d: new is %v, want %v", test.partition, test.offset, got, test.want)
+		}
+	}
+	if !w.shard.Origin(&Outcome{ID: "o", Model: "m", Key: "k"}) {
+		t.Error("an outcome without a position is not new")
+	}
+}
+
+// TestDamagedBytesAreRefused cuts rows and a state off at each byte, adds one,
+// and changes each: what is read all the same is what is written.
+func TestDamagedBytesAreRefused(t *testing.T) {
+	w := newWorld(t, generatedRules)
+	for _, rec := range generate(rand.New(rand.NewPCG(3, 9)), 100) {
+		w.take(rec)
+	}
+	row := func(b []byte) ([]byte, error) {
+		r, err := DecodeRow(b)
+		if err != nil {
+			return nil, err
+		}
+		return r.Append(nil), nil
+	}
+	state := func(b []byte) ([]byte, error) {
+		s, err := NewShard(generatedRules, b)
+		if err != nil {
+			return nil, err
+		}
+		return s.AppendState(nil), nil
+	}
+	damage(t, "state", w.shard.AppendState(nil), state)
+	for key, r := range w.rows {
+		damage(t, key, r.Append(nil), row)
+	}
+}
+
+func damage(t *testing.T, name string, whole []byte, read func([]byte) ([]byte, error)) {
+	for n := 1; n < len(whole); n++ {
+		if _, err := read(whole[:n]); err == nil {
+			t.Errorf("%s: %d of %d bytes are read", name, n, len(whole))
+		}
+		for _, flip := range []byte{1, 0x80, 0xff} {
+			b := bytes.Clone(whole)
+			b[n] ^= flip
+			if again, err := read(b); err == nil && !bytes.Equal(again, b) {
+				t.Errorf("%s: with byte %d changed it is written otherwise", name, n)
+			}
+		}
+	}
+	if _, err := read(append(bytes.Clone(whole), 0)); err == nil {
+		t.Errorf("%s: a byte more is read", name)
 	}
 }
