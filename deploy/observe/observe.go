@@ -35,6 +35,8 @@ type Metrics struct {
 	provider *sdk.MeterProvider
 	meter    metric.Meter
 	requests metric.Float64Histogram
+
+	predictions predictions
 }
 
 // New returns the metrics of a process, with those of the Go runtime and of the
@@ -64,6 +66,9 @@ func New() (*Metrics, error) {
 		metric.WithExplicitBucketBoundaries(requestBuckets...),
 	)
 	if err != nil {
+		return nil, fmt.Errorf("observe: %w", err)
+	}
+	if m.predictions, err = newPredictions(m.meter); err != nil {
 		return nil, fmt.Errorf("observe: %w", err)
 	}
 	return m, nil

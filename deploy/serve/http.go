@@ -17,7 +17,10 @@ import (
 )
 
 const (
-	eventsPath = "/v1/events/"
+	eventsPath   = "/v1/events/"
+	predictPath  = "/v1/predict/"
+	outcomesPath = "/v1/outcomes/"
+
 	retryAfter = "1" // seconds
 	storeWait  = 2 * time.Second
 
@@ -36,6 +39,10 @@ type route struct {
 // errors are not JSON.
 var routes = map[string]*route{
 	eventsPath:             {"/v1/events/{source}", http.MethodPost, (*Server).ingest},
+	predictPath:            {"/v1/predict/{model}", http.MethodPost, (*Server).predict},
+	outcomesPath:           {"/v1/outcomes/{model}", http.MethodPost, (*Server).outcomes},
+	"/v1/models":           {"/v1/models", http.MethodGet, (*Server).models},
+	"/v1/join":             {"/v1/join", http.MethodGet, (*Server).join},
 	"/get-online-features": {"/get-online-features", http.MethodPost, (*Server).features},
 	"/healthz":             {"/healthz", http.MethodGet, (*Server).healthz},
 	"/readyz":              {"/readyz", http.MethodGet, (*Server).readyz},
@@ -43,13 +50,18 @@ var routes = map[string]*route{
 }
 
 func (s *Server) route(path string) *route {
-	if strings.HasPrefix(path, eventsPath) && len(path) > len(eventsPath) {
-		return routes[eventsPath]
+	for _, prefix := range []string{eventsPath, predictPath, outcomesPath} {
+		if strings.HasPrefix(path, prefix) {
+			if len(path) == len(prefix) { // it names nothing
+				return nil
+			}
+			return routes[prefix]
+		}
 	}
-	if r := routes[path]; path != eventsPath && (path != "/metrics" || s.cfg.Metrics != nil) {
-		return r
+	if path == "/metrics" && s.cfg.Metrics == nil || path == "/v1/join" && s.cfg.JoinStats == nil {
+		return nil
 	}
-	return nil
+	return routes[path]
 }
 
 // ServeHTTP answers one request.
@@ -320,6 +332,7 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
 	if s.cfg.Problems != nil {
 		problems = s.cfg.Problems()
 	}
+	problems = append(problems, s.modelProblems()...)
 	ctx, cancel := context.WithTimeout(r.Context(), storeWait)
 	defer cancel()
 	space := s.cfg.Project

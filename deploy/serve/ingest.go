@@ -9,7 +9,6 @@ import (
 	"mime"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -96,7 +95,7 @@ func (s *Server) ingest(w http.ResponseWriter, r *http.Request) error {
 		if r.Context().Err() != nil {
 			return context.Cause(r.Context())
 		}
-		return s.produceProblem(err, ctx.Err() != nil, positions)
+		return s.produceProblem(err, ctx.Err() != nil, positions, "events", ", and give the source an id and dedup if an event must never count twice")
 	}
 	writeJSON(w, http.StatusOK, append(appendPositions([]byte{'{'}, positions), '}'))
 	return nil
@@ -108,9 +107,10 @@ func isLines(contentType string) bool {
 	return t == "application/x-ndjson" || t == "application/ndjson" || t == "application/jsonl" || t == "application/x-jsonlines"
 }
 
-// produceProblem is what to answer when events could not be written, because of
-// err or, where it is late, because the log took too long.
-func (s *Server) produceProblem(err error, late bool, positions []streams.Position) error {
+// produceProblem is what to answer when records, which are events or outcomes,
+// could not be written, because of err or, where it is late, because the log
+// took too long. Again says what sending them again needs.
+func (s *Server) produceProblem(err error, late bool, positions []streams.Position, records, again string) error {
 	var refusal *streams.Refusal
 	if errors.As(err, &refusal) { // sending it again would not help
 		return badRequest("the topic does not take it: %v", err)
@@ -121,16 +121,16 @@ func (s *Server) produceProblem(err error, late bool, positions []streams.Positi
 			written++
 		}
 	}
-	what := fmt.Sprintf("the log did not acknowledge the events within %v; send them again", s.patience)
+	what := fmt.Sprintf("the log did not acknowledge the %s within %v; send them again", records, s.patience)
 	switch {
 	case written > 0 && late:
-		what = fmt.Sprintf("the log acknowledged %d of %d events within %v; send again those whose offset is -1", written, len(positions), s.patience)
+		what = fmt.Sprintf("the log acknowledged %d of %d %s within %v; send again those whose offset is -1", written, len(positions), records, s.patience)
 	case written > 0:
-		what = fmt.Sprintf("%d of %d events were written before the log failed; mend what the detail says, and send again those whose offset is -1", written, len(positions))
+		what = fmt.Sprintf("%d of %d %s were written before the log failed; mend what the detail says, and send again those whose offset is -1", written, len(positions), records)
 	case !late:
-		what = "the events could not be written; mend what the detail says, and send them again"
+		what = fmt.Sprintf("the %s could not be written; mend what the detail says, and send them again", records)
 	}
-	p := unavailable(err, "%s, and give the source an id and dedup if an event must never count twice", what)
+	p := unavailable(err, "%s%s", what, again)
 	if written > 0 {
 		p.extra = appendPositions(nil, positions)
 	}
@@ -144,66 +144,28 @@ type batch struct {
 	event   features.Event
 	keys    []byte
 	records []streams.Record
-	bad     int
-	lines   []byte // of the answer: what is wrong with the first of the bad lines
+	bad     badLines
 }
 
 // read makes the records of a body.
 func (b *batch) read(body []byte, lines bool) error {
 	b.decoder = b.decoders.Get().(*codec.Decoder)
 	defer b.decoders.Put(b.decoder)
-	body = bytes.TrimPrefix(body, []byte("\ufeff"))
-	if !lines && isOneValue(body) {
-		b.one(body)
-	} else {
-		b.each(body)
-	}
-	n := len(b.records) + b.bad
-	switch {
-	case n == 0:
-		return badRequest("the body is empty; send one event as a JSON object, or one on each line")
-	case b.bad == 0:
-		return nil
-	}
-	p := badRequest("%d of %d events are not events of source %q; nothing was written: correct them and send all again", b.bad, n, b.Name)
-	if b.bad > maxBadLines {
-		p.Detail = fmt.Sprintf("the first %d are in lines", maxBadLines)
-	}
-	p.extra = append(append([]byte(`"lines":[`), b.lines...), ']')
-	return p
+	eachLine(body, lines, b.compact)
+	return b.bad.problem(len(b.records), "events", fmt.Sprintf("events of source %q", b.Name), "one event as a JSON object")
 }
 
-// isOneValue reports whether a body is one event that may go over several
-// lines, rather than an event on each.
-func isOneValue(body []byte) bool {
-	body = bytes.TrimSpace(body)
-	return len(body) > 0 && (bytes.IndexByte(body, '\n') < 0 || jsontext.Value(body).IsValid(jsontext.AllowDuplicateNames(true)))
-}
-
-// one adds the only event of a body, on one line.
-func (b *batch) one(body []byte) {
-	number := 1 + bytes.Count(body[:bytes.IndexByte(body, bytes.TrimSpace(body)[0])], []byte("\n"))
-	body = bytes.TrimSpace(body)
-	if bytes.IndexByte(body, '\n') >= 0 {
-		v := jsontext.Value(body)
+// compact adds an event, on one line.
+func (b *batch) compact(number int, value []byte) {
+	if bytes.IndexByte(value, '\n') >= 0 {
+		v := jsontext.Value(value)
 		if err := v.Compact(jsontext.AllowDuplicateNames(true)); err != nil {
 			b.refuse(number, err)
 			return
 		}
-		body = v
+		value = v
 	}
-	b.add(number, body)
-}
-
-// each adds the events of a body's lines. Blank lines are skipped.
-func (b *batch) each(body []byte) {
-	number := 0
-	for line := range bytes.Lines(body) {
-		number++
-		if line = bytes.TrimSpace(line); len(line) > 0 {
-			b.add(number, line)
-		}
-	}
+	b.add(number, value)
 }
 
 // add makes the record of one event.
@@ -226,7 +188,7 @@ func (b *batch) add(number int, value []byte) {
 		b.refuse(number, &codec.Error{Reason: codec.TooLarge, Problem: fmt.Sprintf("makes a record of %d bytes; at most %d are taken", n, MaxEvent)})
 		return
 	}
-	if b.bad > 0 {
+	if b.bad.count > 0 {
 		b.records = append(b.records, streams.Record{}) // counted, never written
 		return
 	}
@@ -239,14 +201,6 @@ func (b *batch) add(number int, value []byte) {
 
 // refuse notes what is wrong with a line.
 func (b *batch) refuse(number int, err error) {
-	if b.bad++; b.bad > maxBadLines {
-		return
-	}
-	if len(b.lines) > 0 {
-		b.lines = append(b.lines, ',')
-	}
-	b.lines = append(b.lines, `{"line":`...)
-	b.lines = strconv.AppendInt(b.lines, int64(number), 10)
 	reason, field, what := "bad_key", "", err.Error()
 	var bad *codec.Error
 	var key *features.Rejection
@@ -256,9 +210,5 @@ func (b *batch) refuse(number int, err error) {
 	case errors.As(err, &key):
 		what = key.Detail + "; the source is keyed by " + strings.Join(b.KeyedBy, ", ")
 	}
-	b.lines = appendText(append(b.lines, `,"reason":`...), reason)
-	if field != "" {
-		b.lines = appendText(append(b.lines, `,"field":`...), field)
-	}
-	b.lines = append(appendText(append(b.lines, `,"problem":`...), what), '}')
+	b.bad.add(number, reason, field, what)
 }

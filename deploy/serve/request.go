@@ -31,19 +31,26 @@ var (
 // says by itself; Lookup checks it against the views. Null is as absent. The
 // error is a *Problem. The query keeps nothing of body.
 func decodeQuery(body []byte) (*Query, error) {
-	d := decoder{jsontext.NewDecoder(bytes.NewBuffer(body))}
 	q := &Query{AsOf: features.NoTime}
-	err := d.object(func(name string) error { return d.member(q, name) })
-	if err == nil {
-		if _, end := d.ReadToken(); !errors.Is(end, io.EOF) {
-			err = errors.New("more follows after the object")
-		}
-	}
+	err := decodeObject(body, func(d *decoder, name string) error { return d.member(q, name) })
 	var p *Problem
 	if err != nil && !errors.As(err, &p) {
 		return nil, &Problem{Status: 400, Err: "the body is not the JSON object of a query; " + example, Detail: err.Error()}
 	}
 	return q, err
+}
+
+// decodeObject reads a text that is one object and calls f for each member.
+// Errors other than f's say where it is no JSON.
+func decodeObject(text []byte, f func(d *decoder, name string) error) error {
+	d := decoder{jsontext.NewDecoder(bytes.NewBuffer(text))}
+	if err := d.object(func(name string) error { return f(&d, name) }); err != nil {
+		return err
+	}
+	if _, end := d.ReadToken(); !errors.Is(end, io.EOF) {
+		return errors.New("more follows after the object")
+	}
+	return nil
 }
 
 const example = `send {"features": ["view:feature"], "entities": {"field": ["value"]}}`
@@ -75,10 +82,7 @@ func (d *decoder) member(q *Query, name string) (err error) {
 	case "exclude_current":
 		q.ExcludeCurrent, err = d.bool(name)
 	case "at_least":
-		if d.PeekKind() == jsontext.KindBeginObject {
-			return d.position(q)
-		}
-		return d.array(name, func() error { return d.position(q) })
+		return d.positions(q)
 	case "wait_ms":
 		return d.wait(q)
 	case "feature_service":
@@ -159,6 +163,11 @@ func (d *decoder) table(name string) ([]Column, error) {
 
 // cell reads a value of a column.
 func (d *decoder) cell(where string, row int) (features.Value, error) {
+	return d.scalar(func() string { return fmt.Sprintf("%s, row %d", where, row) })
+}
+
+// scalar reads a value that is neither an object nor an array.
+func (d *decoder) scalar(where func() string) (features.Value, error) {
 	t, err := d.ReadToken()
 	if err != nil {
 		return features.Value{}, err
@@ -177,11 +186,11 @@ func (d *decoder) cell(where string, row int) (features.Value, error) {
 		}
 		x, err := strconv.ParseFloat(s, 64)
 		if err != nil || math.IsInf(x, 0) {
-			return features.Value{}, badRequest("%s, row %d: %s is beyond the range of a double", where, row, shortNumber(s))
+			return features.Value{}, badRequest("%s: %s is beyond the range of a double", where(), shortNumber(s))
 		}
 		return expr.FloatValue(x), nil
 	}
-	return features.Value{}, badRequest("%s, row %d: want a text, a number, true, false or null, got %s", where, row, kindName(t.Kind()))
+	return features.Value{}, badRequest("%s: want a text, a number, true, false or null, got %s", where(), kindName(t.Kind()))
 }
 
 // shortNumber is short for a number, which needs no quotes.
@@ -248,6 +257,14 @@ func (d *decoder) wait(q *Query) error {
 	}
 	q.Wait = time.Duration(ms) * time.Millisecond
 	return nil
+}
+
+// positions reads at_least, which is one position or an array of them.
+func (d *decoder) positions(q *Query) error {
+	if d.PeekKind() == jsontext.KindBeginObject {
+		return d.position(q)
+	}
+	return d.array("at_least", func() error { return d.position(q) })
 }
 
 // position reads one position of at_least.

@@ -180,22 +180,34 @@ func (p *part) entities(q *Query, v *Vectors) error {
 // does it takes a whole number for a text and the other way round. The column
 // stays as it is: a field of another view may have the name and another kind.
 func (c *Column) cell(row int, kind features.Kind) (features.Value, error) {
-	x := c.Cells[row]
+	x, ok := asKind(c.Cells[row], kind)
+	if !ok {
+		return x, badRequest("entities: %q, row %d: want %s, got %s", c.Name, row, wanted(kind), shown(x))
+	}
+	return x, nil
+}
+
+// asKind returns an entity's value as the kind of its field, which is a string
+// or an int, or as it is where it cannot be.
+func asKind(x features.Value, kind features.Kind) (features.Value, bool) {
 	switch {
 	case x.Kind == kind:
-		return x, nil
+		return x, true
 	case x.Kind == expr.Int && kind == expr.String:
-		return expr.StringValue(strconv.FormatInt(x.Int(), 10)), nil
+		return expr.StringValue(strconv.FormatInt(x.Int(), 10)), true
 	case x.Kind == expr.String && kind == expr.Int:
 		if i, err := strconv.ParseInt(x.Str, 10, 64); err == nil {
-			return expr.IntValue(i), nil
+			return expr.IntValue(i), true
 		}
 	}
-	want := "a text"
+	return x, false
+}
+
+func wanted(kind features.Kind) string {
 	if kind == expr.Int {
-		want = "a whole number of 64 bits"
+		return "a whole number of 64 bits"
 	}
-	return x, badRequest("entities: %q, row %d: want %s, got %s", c.Name, row, want, shown(x))
+	return "a text"
 }
 
 // shown is a cell as a caller would recognise it.

@@ -1,8 +1,12 @@
 // Package serve answers over HTTP: it takes events for the topics of sources,
-// and gives vectors of features from the online store.
+// gives vectors of features from the online store, and predicts.
 //
 //	POST /v1/events/{source}     events in, acknowledged by the log
 //	POST /get-online-features    vectors out, with the bodies of Feast
+//	POST /v1/predict/{model}     a prediction, which is kept with what the model saw
+//	POST /v1/outcomes/{model}    what came true of predictions
+//	GET  /v1/models              what is loaded of each model
+//	GET  /v1/join                what became of predictions and outcomes
 //	GET  /healthz                the process lives
 //	GET  /readyz                 it does its work, or what is wrong
 //	GET  /metrics                for Prometheus
@@ -25,6 +29,7 @@ import (
 	"github.com/millrace/millrace/deploy/observe"
 	"github.com/millrace/millrace/features"
 	"github.com/millrace/millrace/features/online"
+	"github.com/millrace/millrace/feedback"
 	"github.com/millrace/millrace/streams"
 )
 
@@ -55,6 +60,10 @@ const (
 	maxIngests = 256
 	maxWaits   = 1024
 
+	// A prediction needs a lookup's turn while it reads and scores; the rest of
+	// its time it waits for the log, of which it takes no more than its body.
+	maxPredicts = 1024
+
 	// maxBodies is how many bodies may be on their way at a time. They take
 	// their turn when they are there, so that callers who are slow to send hold
 	// up nobody; what they hold is memory, up to max_body each.
@@ -64,8 +73,8 @@ const (
 	bodyBytes = 64 << 10
 )
 
-// A Config is what a Server needs. Plans, MaxBody, Problems, Metrics and Now
-// may be left out.
+// A Config is what a Server needs. Plans, Models with Spool, JoinStats, MaxBody,
+// Problems, Metrics and Now may be left out.
 type Config struct {
 	Project  string
 	Sources  []features.Source
@@ -73,30 +82,39 @@ type Config struct {
 	Store    online.Store
 	Producer *streams.Producer
 	Log      *slog.Logger
+	Models   *Models          // nil: none; the caller runs it
+	Spool    *Spool           // where predictions wait while the log is away; the caller closes it
 	MaxBody  int64            // bytes of a request's body; 0: DefaultMaxBody
 	Problems func() []string  // why the process is not ready, besides the store: one line each
 	Metrics  *observe.Metrics // nil: /metrics is not there
 	Now      func() time.Time // nil: time.Now
+
+	// JoinStats counts what became of predictions and outcomes; nil: /v1/join
+	// is not there.
+	JoinStats func(context.Context) (feedback.Stats, error)
 }
 
 // A Server serves one project. It is stopped once and not started again.
 type Server struct {
-	cfg     Config
-	lookup  *Lookup
-	sources map[string]*source
-	buffers sync.Pool // of *[]byte, for bodies
-	works   sync.Pool // of *work
+	cfg        Config
+	lookup     *Lookup
+	sources    map[string]*source
+	feedback   string // the topic of predictions and outcomes
+	predictors map[string]*predictor
+	buffers    sync.Pool // of *[]byte, for bodies
+	works      sync.Pool // of *work
 
-	bodies, lookups, ingests, waits turns
-	busyLogged                      atomic.Int64 // when that they are taken was logged last, Unix seconds
+	bodies, lookups, ingests, waits, predicts turns
+	busyLogged                                atomic.Int64 // when that they are taken was logged last, Unix seconds
 
-	gate     sync.RWMutex // held for reading by each request, so that the end waits for them
-	closed   bool         // by gate
-	local    bool         // by gate: only this machine reaches the listener
-	origins  http.CrossOriginProtection
-	stopping chan struct{} // closed when Serve begins to stop
-	patience time.Duration // for how long events may take to be acknowledged
-	stop     sync.Once
+	gate           sync.RWMutex // held for reading by each request, so that the end waits for them
+	closed         bool         // by gate
+	local          bool         // by gate: only this machine reaches the listener
+	origins        http.CrossOriginProtection
+	stopping       chan struct{} // closed when Serve begins to stop
+	patience       time.Duration // for how long events may take to be acknowledged
+	recordPatience time.Duration // and predictions, before they go to the spool
+	stop           sync.Once
 }
 
 // New returns a server. It refuses sources that cannot be decoded.
@@ -109,15 +127,19 @@ func New(cfg Config) (*Server, error) {
 		cfg.Now = time.Now
 	}
 	s := &Server{
-		cfg:      cfg,
-		lookup:   NewLookup(cfg.Project, cfg.Plans, cfg.Store, cfg.Now),
-		sources:  make(map[string]*source),
-		bodies:   make(turns, maxBodies),
-		lookups:  make(turns, maxLookups),
-		ingests:  make(turns, maxIngests),
-		waits:    make(turns, maxWaits),
-		stopping: make(chan struct{}),
-		patience: produceTimeout,
+		cfg:            cfg,
+		lookup:         NewLookup(cfg.Project, cfg.Plans, cfg.Store, cfg.Now),
+		sources:        make(map[string]*source),
+		bodies:         make(turns, maxBodies),
+		lookups:        make(turns, maxLookups),
+		ingests:        make(turns, maxIngests),
+		waits:          make(turns, maxWaits),
+		predicts:       make(turns, maxPredicts),
+		stopping:       make(chan struct{}),
+		patience:       produceTimeout,
+		recordPatience: recordTimeout,
+		feedback:       feedback.Topic(cfg.Project),
+		predictors:     make(map[string]*predictor),
 	}
 	s.buffers.New = func() any { return new([]byte) }
 	s.works.New = func() any { return &work{} }
@@ -128,7 +150,31 @@ func New(cfg Config) (*Server, error) {
 		}
 		s.sources[src.Name] = in
 	}
+	if err := s.addModels(); err != nil {
+		return nil, fmt.Errorf("serve: %w", err)
+	}
 	return s, nil
+}
+
+// addModels checks the models against what the lookup computes.
+func (s *Server) addModels() error {
+	if s.cfg.Models == nil {
+		return nil
+	}
+	if s.cfg.Spool == nil {
+		return errors.New("a Config with Models needs a Spool")
+	}
+	for _, x := range s.cfg.Models.models {
+		p, err := newPredictor(x, s.lookup)
+		if err != nil {
+			return err
+		}
+		s.predictors[x.Name] = p
+	}
+	if s.cfg.Metrics == nil {
+		return nil
+	}
+	return s.cfg.Metrics.Serving(s.figures)
 }
 
 // Lookup returns what answers the server's queries.
@@ -158,6 +204,11 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    headerBytes,
 		ErrorLog:          slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelWarn),
+	}
+	var drainer sync.WaitGroup
+	defer drainer.Wait()
+	if s.cfg.Spool != nil {
+		drainer.Go(func() { s.drain(ctx) })
 	}
 	s.cfg.Log.Info("serving", "address", ln.Addr().String())
 	failed := make(chan error, 1)
