@@ -45,8 +45,8 @@ var policy = map[string][]string{
 	"deploy/client":  {},
 	"deploy/observe": {"github.com/prometheus/client_golang", "go.opentelemetry.io/otel"},
 	"deploy/serve": {
-		"deploy/observe", "features", "features/expr", "features/online", "streams", "streams/codec",
-		"github.com/go-json-experiment/json",
+		"deploy/observe", "deploy/registry", "features", "features/expr", "features/online", "feedback",
+		"streams", "streams/codec", "trainer/bundle", "trainer/learn", "github.com/go-json-experiment/json",
 	},
 	"deploy/project": {"deploy", "features", "features/expr", "feedback", "trainer", "trainer/bundle", "trainer/eval", "trainer/learn", "trainer/learn/ftrl", "github.com/goccy/go-yaml"},
 
