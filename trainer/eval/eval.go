@@ -61,6 +61,12 @@ func Measured(task string, label, score []float64) Quality {
 	}
 }
 
+// RowLoss is a task's loss of one row: log loss in nats, or squared error.
+func RowLoss(task string, label, score float64) float64 {
+	loss, _ := lossOf(task)
+	return loss(label, score)
+}
+
 // lossOf returns a task's loss of one row and its name.
 func lossOf(task string) (loss func(y, p float64) float64, name string) {
 	if task == regression {
