@@ -40,6 +40,7 @@ type cli struct {
 	Serve    serveCmd    `cmd:"" help:"Serve HTTP only, in one of several processes."`
 	Pipeline pipelineCmd `cmd:"" help:"Apply events only, in one of several processes."`
 	DLQ      dlqCmd      `cmd:"" name:"dlq" help:"Look at the dead letters: events that could not be applied."`
+	Keys     keysCmd     `cmd:"" help:"Say whose trained models are trusted."`
 	Bench    benchCmd    `cmd:"" help:"Measure the speed of this machine."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 }
