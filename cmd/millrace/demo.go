@@ -162,7 +162,7 @@ func (c *demoCmd) replay(ctx context.Context, a *app, e *engines, dir string) er
 // done.
 func withServer(ctx context.Context, e *engines, do func(ctx context.Context, url string, c *client.Client) error) error {
 	host := e.host()
-	server, err := newServer(e, host)
+	server, err := newServer(ctx, e, host)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,8 @@ import (
 	"github.com/redis/go-redis/v9/logging"
 
 	"github.com/millrace/millrace/deploy/project"
+	"github.com/millrace/millrace/deploy/registry"
+	"github.com/millrace/millrace/deploy/serve"
 	"github.com/millrace/millrace/features/online"
 	"github.com/millrace/millrace/features/online/pebble"
 	"github.com/millrace/millrace/features/online/redis"
@@ -32,6 +34,8 @@ type engines struct {
 	cluster  *streams.Cluster
 	producer *streams.Producer
 	store    online.Store
+	registry *registry.Registry // nil: the project has no models
+	spool    *serve.Spool       // nil: no server with models is made
 
 	mu      sync.Mutex
 	reached time.Time // when a Kafka of the user's was last asked
@@ -64,6 +68,11 @@ func openEngines(ctx context.Context, p *project.Project, log *slog.Logger) (e *
 		return e, err
 	}
 	e.producer = streams.NewProducer(e.cluster)
+	if len(p.Models) > 0 {
+		if e.registry, err = registry.Open(p.RegistryFile()); err != nil {
+			return e, err
+		}
+	}
 	return e, e.ensureSources(ctx)
 }
 
@@ -186,6 +195,12 @@ func (e *engines) close() error {
 		e.cluster.Close()
 	}
 	var errs []error
+	if e.spool != nil {
+		errs = append(errs, e.spool.Close())
+	}
+	if e.registry != nil {
+		errs = append(errs, e.registry.Close())
+	}
 	if e.broker != nil {
 		errs = append(errs, e.broker.Close())
 	}

@@ -125,7 +125,7 @@ func TestReadySaysDiskIsFull(t *testing.T) {
 // readiness returns what a server answers to /readyz, and nothing if all is well.
 func readiness(t *testing.T, e *engines) func() string {
 	t.Helper()
-	server, err := newServer(e, nil)
+	server, err := newServer(t.Context(), e, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -59,7 +59,7 @@ func runAll(ctx context.Context, e *engines) error {
 		return err
 	}
 	host := e.host()
-	server, err := newServer(e, host, lake.problems)
+	server, err := newServer(ctx, e, host, lake.problems)
 	if err != nil {
 		return err
 	}

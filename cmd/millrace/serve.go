@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
+	"crypto/ed25519"
 	"fmt"
 	"net"
 
 	"github.com/millrace/millrace/deploy/observe"
 	"github.com/millrace/millrace/deploy/serve"
+	"github.com/millrace/millrace/feedback"
 	"github.com/millrace/millrace/streams/pipeline"
+	"github.com/millrace/millrace/trainer/bundle"
 )
 
 type serveCmd struct {
@@ -15,7 +18,7 @@ type serveCmd struct {
 }
 
 func (serveCmd) Help() string {
-	return `Serves HTTP only: lookups of features from Redis, and events for the topics in Kafka. "millrace pipeline" beside it applies the events. Start as many as you like.
+	return `Serves HTTP only: lookups of features from Redis, predictions, and events for the topics in Kafka. "millrace pipeline" beside it applies the events. Start as many as you like.
 
 Example:
 
@@ -31,7 +34,7 @@ func (c *serveCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	return withEngines(ctx, p, a.log, func(e *engines) error {
-		server, err := newServer(e, nil)
+		server, err := newServer(ctx, e, nil)
 		if err != nil {
 			return err
 		}
@@ -64,7 +67,7 @@ func onLoopback(address string) bool {
 
 // newServer returns the HTTP server of open engines. Host is nil in a process
 // that runs no pipeline; more says what else keeps the process from its work.
-func newServer(e *engines, host *pipeline.Host, more ...func() []string) (*serve.Server, error) {
+func newServer(ctx context.Context, e *engines, host *pipeline.Host, more ...func() []string) (*serve.Server, error) {
 	metrics, err := observe.New()
 	if err != nil {
 		return nil, err
@@ -76,7 +79,7 @@ func newServer(e *engines, host *pipeline.Host, more ...func() []string) (*serve
 			return nil, err
 		}
 	}
-	return serve.New(serve.Config{
+	c := serve.Config{
 		Project: e.project.Name, Sources: e.project.Sources, Plans: e.project.Plans,
 		Store: e.store, Producer: e.producer, Log: e.log, MaxBody: e.project.HTTP.MaxBodyBytes,
 		Problems: func() (all []string) {
@@ -86,7 +89,46 @@ func newServer(e *engines, host *pipeline.Host, more ...func() []string) (*serve
 			return all
 		},
 		Metrics: metrics,
-	})
+	}
+	if e.registry != nil {
+		if err := addModels(ctx, e, &c); err != nil {
+			return nil, err
+		}
+	}
+	return serve.New(c)
+}
+
+// addModels gives a server the project's models, with what serves now loaded,
+// and the spool, which closes with the engines. What cannot be loaded is in the
+// server's readiness.
+func addModels(ctx context.Context, e *engines, c *serve.Config) (err error) {
+	p := e.project
+	partitions, err := pipeline.EnsureFeedback(ctx, e.cluster, p.Name, e.topicConfig())
+	if err != nil {
+		return err
+	}
+	c.JoinStats = func(ctx context.Context) (feedback.Stats, error) {
+		return pipeline.JoinStats(ctx, p.Name, e.store, partitions)
+	}
+	var configs []serve.ModelConfig
+	for i := range p.Models {
+		m := &p.Models[i]
+		configs = append(configs, serve.ModelConfig{Name: m.Name, Task: m.Task, Inputs: m.Inputs, Entity: m.Entity, Labeler: m.Labeler})
+	}
+	trusted := func() ([]ed25519.PublicKey, error) {
+		k, err := bundle.ReadKeys(p.KeysDir())
+		if err != nil {
+			return nil, err
+		}
+		return k.Trusted(), nil
+	}
+	if c.Models, err = serve.NewModels(e.registry, p.ModelsDir(), trusted, configs, e.log); err != nil {
+		return err
+	}
+	_ = c.Models.Refresh(ctx)
+	e.spool, err = serve.OpenSpool(p.SpoolDir(), serve.DefaultSpool, e.log)
+	c.Spool = e.spool
+	return err
 }
 
 // shards are the figures of a pipeline for its metrics.

@@ -50,7 +50,7 @@ type Registry interface {
 type Models struct {
 	registry Registry
 	dir      string
-	trusted  []ed25519.PublicKey
+	trusted  func() ([]ed25519.PublicKey, error)
 	log      *slog.Logger
 	models   []*model // by name
 
@@ -89,8 +89,9 @@ type side struct {
 }
 
 // NewModels returns the models, of which nothing is loaded before the first
-// Refresh. Bundles are read from dir and must be signed by a trusted key.
-func NewModels(r Registry, dir string, trusted []ed25519.PublicKey, configs []ModelConfig, log *slog.Logger) (*Models, error) {
+// Refresh. Bundles are read from dir and must be signed by a trusted key; which
+// these are is asked before each is opened, for keys come and go.
+func NewModels(r Registry, dir string, trusted func() ([]ed25519.PublicKey, error), configs []ModelConfig, log *slog.Logger) (*Models, error) {
 	m := &Models{registry: r, dir: dir, trusted: trusted, log: log}
 	for _, c := range configs {
 		if c.Labeler == nil || c.Task != learn.Binary && c.Task != learn.Regression {
@@ -135,8 +136,8 @@ func (x *model) baseRate(b registry.BaseRate) registry.BaseRate {
 	return b
 }
 
-// Run keeps what is loaded as the registry wants it until ctx ends.
-func (m *Models) Run(ctx context.Context) error {
+// run keeps what is loaded as the registry wants it until ctx ends.
+func (m *Models) run(ctx context.Context) {
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for {
@@ -144,7 +145,7 @@ func (m *Models) Run(ctx context.Context) error {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return nil
+			return
 		}
 	}
 }
@@ -248,7 +249,11 @@ func (m *Models) side(ctx context.Context, x *model, old *loaded, number int) (*
 	if err != nil {
 		return nil, err
 	}
-	b, err := bundle.Open(m.dir, v.Bundle, m.trusted)
+	keys, err := m.trusted()
+	if err != nil {
+		return nil, err
+	}
+	b, err := bundle.Open(m.dir, v.Bundle, keys)
 	if err != nil {
 		return nil, err
 	}

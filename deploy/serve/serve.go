@@ -180,7 +180,8 @@ func (s *Server) addModels() error {
 // Lookup returns what answers the server's queries.
 func (s *Server) Lookup() *Lookup { return s.lookup }
 
-// Serve serves on ln, which it closes, until ctx ends. Then no more requests
+// Serve serves on ln, which it closes, until ctx ends. Beside it keeps the models
+// as the registry wants them, and brings the spool to the log. At the end no more requests
 // are taken, reads that wait for a position are told so at once, and the others
 // have 3 seconds to end; those that do not are cut off. It returns when none is
 // under way.
@@ -205,10 +206,13 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		MaxHeaderBytes:    headerBytes,
 		ErrorLog:          slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelWarn),
 	}
-	var drainer sync.WaitGroup
-	defer drainer.Wait()
-	if s.cfg.Spool != nil {
-		drainer.Go(func() { s.drain(ctx) })
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	besides, end := context.WithCancel(ctx)
+	defer end()
+	if s.cfg.Models != nil {
+		beside.Go(func() { s.cfg.Models.run(besides) })
+		beside.Go(func() { s.drain(besides) })
 	}
 	s.cfg.Log.Info("serving", "address", ln.Addr().String())
 	failed := make(chan error, 1)
