@@ -1,0 +1,507 @@
+package pipeline_test
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/millrace/millrace/features"
+	"github.com/millrace/millrace/features/expr"
+	"github.com/millrace/millrace/features/online"
+	"github.com/millrace/millrace/features/online/onlinetest"
+	"github.com/millrace/millrace/features/online/pebble"
+	"github.com/millrace/millrace/feedback"
+	"github.com/millrace/millrace/streams"
+	"github.com/millrace/millrace/streams/pipeline"
+)
+
+// The sources of labels in these tests: quotes by symbol, whose next one is the
+// truth, and clicks, which name what was clicked.
+var (
+	quotes = features.Source{Name: "quotes", EventTime: "time", Partitions: 3, KeyedBy: []string{"symbol"}, Fields: []features.Field{
+		{Name: "symbol", Kind: expr.String}, {Name: "close", Kind: expr.Float}, {Name: "time", Kind: expr.Time, Unit: features.EpochMicros},
+	}}.WithDefaults()
+	clicks = features.Source{Name: "clicks", EventTime: "time", Partitions: 2, Fields: []features.Field{
+		{Name: "shown", Kind: expr.String}, {Name: "clicked", Kind: expr.Bool}, {Name: "time", Kind: expr.Time, Unit: features.EpochMicros},
+	}}.WithDefaults()
+)
+
+const second = int64(1_000_000)
+
+// epoch is when the events of these tests begin.
+var epoch = time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC).UnixMicro()
+
+// loopConfig is a host of the loop alone, with three models: two have sources,
+// outcomes of the third come by themselves.
+func (r *rig) loopConfig(clock features.Clock) pipeline.Config {
+	r.t.Helper()
+	c := r.config()
+	c.Clock, c.Sources = clock, []features.Source{quotes, clicks}
+	for _, m := range []struct {
+		name  string
+		label feedback.Label
+		src   *features.Source
+	}{
+		{"up", feedback.Label{Source: "quotes", Join: feedback.NextEvent, Value: "close > 100.0", Horizon: 20 * time.Second}, &quotes},
+		{"click", feedback.Label{Source: "clicks", Join: feedback.ByPrediction, Prediction: "shown", Value: "clicked", Horizon: 15 * time.Second, Grace: 4 * time.Second}, &clicks},
+		{"direct", feedback.Label{Join: feedback.ByPrediction, Horizon: 10 * time.Second}, nil},
+	} {
+		l, err := feedback.Compile(m.name, m.label, m.src, []string{"symbol"})
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		c.Labels = append(c.Labels, l)
+	}
+	return c
+}
+
+func rulesOf(c pipeline.Config) map[string]feedback.Rules {
+	rules := map[string]feedback.Rules{}
+	for _, l := range c.Labels {
+		rules[l.Model] = l.Label.Rules()
+	}
+	return rules
+}
+
+// A step is what the world does at one time: records to topics.
+type step map[string][]streams.Record
+
+// prediction is the record of one.
+func prediction(model, id, key string, at int64) streams.Record {
+	p := feedback.Prediction{
+		ID: id, Model: model, Key: key, Time: at, Set: "s", Vector: []features.Value{expr.FloatValue(float64(at % 97))},
+		Entity: []features.Named{{Name: "symbol", Expr: key}}, Score: feedback.Score{Value: 0.5},
+	}
+	return streams.Record{Key: []byte(key), Value: p.AppendJSON(nil), Partition: -1}
+}
+
+// loopWorld makes a world of predictions, what came true, repeats, things that
+// are late and things that are no records.
+func loopWorld(seed uint64, steps int) []step {
+	random := rand.New(rand.NewPCG(seed, 11))
+	fb, out, shown := feedback.Topic(project), make([]step, steps), []string{}
+	for i := range out {
+		now := epoch + int64(i)*second
+		s := step{}
+		ask := func(model, key string) {
+			id := fmt.Sprintf("%s-%d-%d", model, i, len(s[fb]))
+			if model != "up" {
+				key = id
+				shown = append(shown, id)
+			}
+			s[fb] = append(s[fb], prediction(model, id, key, now-random.Int64N(second)))
+		}
+		for range random.IntN(4) {
+			symbol := fmt.Sprintf("S%d", random.IntN(12))
+			ask("up", symbol)
+			if random.IntN(3) > 0 {
+				value := fmt.Sprintf(`{"symbol":%q,"close":%d.5,"time":%d}`, symbol, 90+random.IntN(20), now+random.Int64N(second))
+				if random.IntN(12) == 0 {
+					value = fmt.Sprintf(`{"symbol":%q,"close":null,"time":%d}`, symbol, now) // no label
+				}
+				s["quotes"] = append(s["quotes"], streams.Record{Key: []byte(symbol), Value: []byte(value), Time: now / 1000 * 1000, Partition: -1})
+			}
+		}
+		for range random.IntN(3) {
+			ask([]string{"click", "direct"}[random.IntN(2)], "")
+		}
+		if len(shown) > 0 && random.IntN(2) == 0 {
+			id, at := shown[random.IntN(len(shown))], now-random.Int64N(3*second)
+			model, _, _ := strings.Cut(id, "-")
+			if model == "click" {
+				value := fmt.Appendf(nil, `{"shown":%q,"clicked":%t,"time":%d}`, id, random.IntN(2) == 0, at)
+				s["clicks"] = append(s["clicks"], streams.Record{Value: value, Time: now / 1000 * 1000, Partition: random.IntN(clicks.Partitions)})
+			} else {
+				o := feedback.Outcome{ID: fmt.Sprint("o", random.IntN(steps)), Model: model, Key: id, Time: at, Label: 1}
+				s[fb] = append(s[fb], streams.Record{Key: []byte(id), Value: o.AppendJSON(nil), Partition: -1})
+			}
+		}
+		if len(s[fb]) > 0 && random.IntN(6) == 0 { // sent twice
+			s[fb] = append(s[fb], s[fb][0])
+		}
+		if random.IntN(9) == 0 {
+			s[fb] = append(s[fb], streams.Record{Value: []byte(`{"v":1,"kind":"prediction"}`), Partition: random.IntN(4)}, prediction("unheard", "x", "x", now))
+			s["quotes"] = append(s["quotes"], streams.Record{Value: []byte("{"), Time: now / 1000 * 1000, Partition: 0})
+		}
+		out[i] = s
+	}
+	return out
+}
+
+// ensureLoop makes the topics before anything is produced.
+func (r *rig) ensureLoop() int {
+	r.t.Helper()
+	for _, s := range []features.Source{quotes, clicks} {
+		if err := r.cluster.Ensure(r.t.Context(), s.Topic, s.Partitions, nil); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	n, err := pipeline.EnsureFeedback(r.t.Context(), r.cluster, project, nil)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return n
+}
+
+func (r *rig) play(s step) {
+	r.t.Helper()
+	for topic, records := range s {
+		r.produce(topic, records...)
+	}
+}
+
+func joinShard(partition int) online.Shard {
+	return online.Shard{Space: fmt.Sprintf("%s.join.%d", project, partition), Index: partition}
+}
+
+// joined waits until all labels' sources and the feedback that is there have
+// been passed.
+func (r *rig) joined(h *pipeline.Host) {
+	r.t.Helper()
+	r.eventually("the join to catch up", func() bool {
+		done := map[string]int{}
+		for _, s := range h.Status() {
+			if s.Phase == pipeline.Running && r.ends(s) == s.Progress.Next {
+				done[s.Stage]++
+			}
+		}
+		return done["outcomes"] == 1 && done["join"] == 4
+	})
+}
+
+// ends is where the log ends that a stage reads, summed up over its partitions.
+func (r *rig) ends(s pipeline.Status) (sum int64) {
+	r.t.Helper()
+	if s.Stage == "join" {
+		_, sum, err := r.cluster.Bounds(r.t.Context(), s.Topic, s.Partition)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		return sum
+	}
+	for _, src := range []features.Source{quotes, clicks} {
+		for p := range src.Partitions {
+			_, next, err := r.cluster.Bounds(r.t.Context(), src.Topic, p)
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			sum += next
+		}
+	}
+	return sum
+}
+
+// A fold is what a partition of the feedback topic comes to.
+type fold struct {
+	examples [][]byte
+	rows     map[string][]byte
+	stats    feedback.Stats
+	copies   int // outcomes that were skipped
+}
+
+// foldLog folds records in one go.
+func foldLog(t *testing.T, rules map[string]feedback.Rules, records []streams.Record) fold {
+	t.Helper()
+	shard, err := feedback.NewShard(rules, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows, f := map[string]*feedback.Row{}, fold{rows: map[string][]byte{}}
+	emit := func(e *feedback.Example) { f.examples = append(f.examples, e.AppendJSON(nil)) }
+	for _, rec := range records {
+		r, err := feedback.Decode(rec.Value)
+		switch {
+		case err != nil:
+		case r.Tick != nil && shard.Tick(r.Tick.Time):
+			type due struct {
+				at  int64
+				key string
+			}
+			var all []due
+			for key, row := range rows {
+				if row.Due() <= r.Tick.Time {
+					all = append(all, due{row.Due(), key})
+				}
+			}
+			slices.SortFunc(all, func(a, b due) int { return cmp.Or(cmp.Compare(a.at, b.at), strings.Compare(a.key, b.key)) })
+			for _, d := range all {
+				model, _, _ := strings.Cut(d.key, "/")
+				shard.Expire(rows[d.key], model, emit)
+			}
+			shard.Pass(emit)
+		case r.Tick != nil:
+		case r.Outcome != nil && !shard.Origin(r.Outcome):
+			f.copies++
+		default:
+			key := feedback.RowKey(r.Model(), r.Key())
+			if rows[key] == nil {
+				rows[key] = feedback.NewRow()
+			}
+			shard.Fold(r, rows[key], emit)
+		}
+	}
+	for key, row := range rows {
+		if !row.Empty() {
+			f.rows[key] = row.Append(nil)
+		}
+	}
+	if len(records) > 0 {
+		f.rows["state"] = shard.AppendState(nil)
+	}
+	f.stats = shard.Stats()
+	return f
+}
+
+// fresh are the values of a partition's examples without those that repeat an
+// earlier number, and how many those are.
+func (r *rig) fresh(partition int) (values [][]byte, repeats int) {
+	r.t.Helper()
+	seq := int64(0)
+	for _, rec := range r.readAll(feedback.ExamplesTopic(project), partition) {
+		e, err := feedback.DecodeExample(rec.Value)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if e.Seq <= seq {
+			repeats++
+			continue
+		}
+		seq = e.Seq
+		values = append(values, rec.Value)
+	}
+	return values, repeats
+}
+
+// checkJoin compares the examples, the rows and the statistics with a fold of
+// each partition, as far as the store says that it has been joined.
+func (r *rig) checkJoin(rules map[string]feedback.Rules) (total fold, repeats int) {
+	r.t.Helper()
+	for p := range 4 {
+		state, err := r.store.State(r.t.Context(), joinShard(p))
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		log := r.readAll(feedback.Topic(project), p)
+		want := foldLog(r.t, rules, log[:state.Progress.Next])
+		got, again := r.fresh(p)
+		if !slices.EqualFunc(got, want.examples, bytes.Equal) {
+			r.t.Fatalf("partition %d: %d examples\n%s\nwant %d\n%s", p, len(got), bytes.Join(got, []byte("\n")), len(want.examples), bytes.Join(want.examples, []byte("\n")))
+		}
+		rows := map[string][]byte{}
+		for e, err := range r.store.Rows(r.t.Context(), joinShard(p).Space) {
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			rows[e.Key.Entity] = bytes.Clone(e.Row.Head)
+		}
+		if len(rows) != len(want.rows) {
+			r.t.Fatalf("partition %d: %d rows, want %d", p, len(rows), len(want.rows))
+		}
+		for key, w := range want.rows {
+			if !bytes.Equal(rows[key], w) {
+				r.t.Fatalf("partition %d, row %q: %x, want %x", p, key, rows[key], w)
+			}
+		}
+		total.examples = append(total.examples, got...)
+		total.copies += want.copies
+		total.stats = total.stats.Add(want.stats)
+		repeats += again
+	}
+	stats, err := pipeline.JoinStats(r.t.Context(), project, r.store, 4)
+	if err != nil || stats != total.stats {
+		r.t.Errorf("statistics %+v, %v, want %+v", stats, err, total.stats)
+	}
+	return total, repeats
+}
+
+// A mortalStore ends the process, so to speak, at the n-th commit of the loop:
+// what it wrote stays, the commit does not happen.
+type mortalStore struct {
+	online.Store
+	left *atomic.Int64
+	die  context.CancelFunc
+}
+
+func (s mortalStore) Commit(ctx context.Context, c *online.Commit) error {
+	if s.left.Add(-1) < 0 {
+		s.die()
+		return errors.New("the process has ended")
+	}
+	return s.Store.Commit(ctx, c)
+}
+
+// untilDeath runs a host over what do brings, and ends it at the n-th commit.
+func (r *rig) untilDeath(n int64, config func() pipeline.Config, do func()) {
+	r.t.Helper()
+	whole := r.store
+	defer func() { r.store = whole }()
+	ctx, cancel := context.WithCancel(r.t.Context())
+	defer cancel()
+	left := &atomic.Int64{}
+	left.Store(n)
+	r.store = mortalStore{whole, left, cancel}
+	done := make(chan error, 1)
+	host := pipeline.New(config())
+	go func() { done <- host.Run(ctx) }()
+	do()
+	r.eventually("the end of the process", func() bool { return ctx.Err() != nil })
+	if err := <-done; err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// TestJoinEqualsOneFold runs worlds through hosts that die between what they
+// write and their commits, or stop in order, at random: examples, rows and
+// statistics are those of one fold of the log.
+func TestJoinEqualsOneFold(t *testing.T) {
+	for seed := range uint64(4) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			r := newRig(t)
+			if seed == 3 {
+				r = newRedisRig(t, onlinetest.StartRedis(t).Addr)
+			}
+			testJoin(t, r, seed)
+		})
+	}
+}
+
+func testJoin(t *testing.T, r *rig, seed uint64) {
+	if n := r.ensureLoop(); n != 4 {
+		t.Fatalf("%d partitions", n)
+	}
+	random := rand.New(rand.NewPCG(seed, 13))
+	config := func() pipeline.Config { return r.loopConfig(features.EventClock) }
+	rules := rulesOf(config())
+	for chunk := range slices.Chunk(loopWorld(seed, 160), 10) {
+		play := func() {
+			for _, s := range chunk {
+				r.play(s)
+			}
+		}
+		if random.IntN(3) > 0 {
+			r.untilDeath(random.Int64N(9), config, play)
+			continue
+		}
+		h := pipeline.New(config())
+		stop := r.run(h)
+		play()
+		r.joined(h)
+		stop()
+	}
+	h := pipeline.New(config())
+	stop := r.run(h)
+	r.joined(h)
+	stop()
+	total, repeats := r.checkJoin(rules)
+	s := total.stats
+	if repeats == 0 || total.copies == 0 || s.Predictions.Matched == 0 || s.Predictions.Unanswered == 0 || s.Outcomes.Late == 0 || s.Details.RepeatedPredictions == 0 {
+		t.Errorf("%d repeats, %d copies, %+v: the test does not see them all", repeats, total.copies, s)
+	}
+	r.checkJoinLetters()
+	r.checkReplays(config, rules, total)
+}
+
+// checkReplays joins the same log again: in an empty store, where all examples
+// are written a second time, and in another cluster without a break, where the
+// topic of examples is what it must be, byte for byte.
+func (r *rig) checkReplays(config func() pipeline.Config, rules map[string]feedback.Rules, before fold) {
+	r.t.Helper()
+	r.again(pipeline.New(r.emptied(config)))
+	again, repeats := r.checkJoin(rules)
+	if len(again.examples) < len(before.examples) || repeats < len(before.examples) || again.copies <= before.copies {
+		r.t.Errorf("%d examples, %d repeats, %d copies after a replay, before it %d, and %d copies", len(again.examples), repeats, again.copies, len(before.examples), before.copies)
+	}
+
+	other := newRig(r.t)
+	other.ensureLoop()
+	for p := range 4 {
+		for _, rec := range r.readAll(feedback.Topic(project), p) {
+			other.produce(feedback.Topic(project), streams.Record{Key: rec.Key, Value: rec.Value, Partition: p})
+		}
+	}
+	other.again(pipeline.New(other.loopConfig(features.EventClock)))
+	_, repeats = other.checkJoin(rules)
+	if repeats != 0 {
+		r.t.Errorf("%d repeats without a break", repeats)
+	}
+}
+
+func (r *rig) emptied(config func() pipeline.Config) pipeline.Config {
+	r.t.Helper()
+	store, err := pebble.Open(r.t.TempDir())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { store.Close() })
+	r.store = store
+	return config()
+}
+
+func (r *rig) again(h *pipeline.Host) {
+	stop := r.run(h)
+	r.joined(h)
+	stop()
+}
+
+// checkJoinLetters looks for each kind of dead letter of the loop.
+func (r *rig) checkJoinLetters() {
+	r.t.Helper()
+	got := map[string]int{}
+	for _, d := range r.letters() {
+		got[d.Stage+" "+d.View+" "+d.Reason]++
+	}
+	for _, want := range []string{"join  bad_record", "join unheard unknown_model", "outcomes up no_label"} {
+		if got[want] == 0 {
+			r.t.Errorf("no dead letter %q in %v", want, got)
+		}
+		delete(got, want)
+	}
+	if len(got) > 0 {
+		r.t.Errorf("other dead letters: %v", got)
+	}
+}
+
+// TestTickOfManyRows closes more rows by one tick than a commit takes, in a
+// process that dies at each of its commits in turn.
+func TestTickOfManyRows(t *testing.T) {
+	r := newRig(t)
+	r.ensureLoop()
+	config := func() pipeline.Config { return r.loopConfig(features.EventClock) }
+	const rows = 10_000
+	records := make([]streams.Record, 0, rows+4)
+	for i := range rows {
+		id := fmt.Sprintf("d%d", i)
+		rec := prediction("direct", id, id, epoch+int64(i%100))
+		rec.Partition = 0
+		records = append(records, rec)
+	}
+	tick := func(at int64) streams.Record {
+		return streams.Record{Value: feedback.Tick{Time: at}.AppendJSON(nil), Partition: 0}
+	}
+	closing, forgetting := tick(epoch+12*second), tick(epoch+60*second)
+	r.produce(feedback.Topic(project), append(records, tick(epoch))...)
+	r.again(pipeline.New(config()))
+	r.produce(feedback.Topic(project), closing)
+	for range 2 { // one commit is made each time
+		r.untilDeath(1, config, func() {})
+	}
+	half, err := r.store.State(t.Context(), joinShard(0))
+	if err != nil || half.Progress.Next != rows+1 {
+		t.Fatalf("%+v, %v: the tick has been passed already", half, err)
+	}
+	r.again(pipeline.New(config()))
+	r.produce(feedback.Topic(project), closing, forgetting)
+	r.again(pipeline.New(config()))
+	total, repeats := r.checkJoin(rulesOf(config()))
+	if n := total.stats.Predictions.Unanswered; n != rows || repeats == 0 {
+		t.Errorf("%d unanswered, %d repeats", n, repeats)
+	}
+}
