@@ -1,0 +1,48 @@
+package main
+
+import (
+	"cmp"
+
+	"github.com/millrace/millrace/deploy"
+	"github.com/millrace/millrace/deploy/registry"
+	"github.com/millrace/millrace/trainer"
+	"github.com/millrace/millrace/trainer/bundle"
+)
+
+// trainerConfig is what the project's trainer works with.
+func trainerConfig(e *engines, reg *registry.Registry, keys *bundle.Keys) trainer.Config {
+	p := e.project
+	c := trainer.Config{
+		Project: p.Name, Cluster: e.cluster, Registry: reg, Bundles: p.ModelsDir(), SchemaFile: p.SchemaFile,
+		Sign: keys.Private(), Trusted: keys.Trusted(), Code: readVersion().code(), Log: e.log,
+	}
+	for i := range p.Models {
+		c.Models = append(c.Models, p.Models[i].Model)
+	}
+	return c
+}
+
+// deployerConfig is what the project's deployer works with.
+func deployerConfig(e *engines, reg *registry.Registry, keys *bundle.Keys) deploy.Config {
+	p := e.project
+	c := deploy.Config{
+		Project: p.Name, Cluster: e.cluster, Registry: reg, Bundles: p.ModelsDir(), Trusted: keys.Trusted(), Log: e.log,
+	}
+	for i := range p.Models {
+		m := &p.Models[i]
+		c.Models = append(c.Models, deploy.Model{
+			Name: m.Name, Task: m.Task, Set: bundle.SetID(m.Inputs), Horizon: m.Label.Horizon, Review: !m.Unreviewed, Steps: m.Rollout,
+		})
+	}
+	return c
+}
+
+// code names the code for what it makes: the revision, which is the same in all
+// builds of a commit, or the version where a build has no revision.
+func (v version) code() string {
+	name := cmp.Or(v.Revision, v.Version)
+	if v.Modified {
+		name += "+modified"
+	}
+	return name
+}
