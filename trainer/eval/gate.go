@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 )
@@ -76,9 +77,8 @@ func (g Gate) Check() error {
 	fault(g.Periods < 1 || g.Periods > maxPeriods, "periods: %d: give 1 to %d", g.Periods, maxPeriods)
 	fault(g.Replicates < 1 || g.Replicates > maxReplicates, "replicates: %d: give 1 to %d", g.Replicates, maxReplicates)
 	if confident {
-		beyond := (1 - g.Confidence) * float64(g.Replicates)
-		fault(g.Replicates > 0 && beyond < tailReplicates*(1-rounding),
-			"replicates: %d leave %.3g beyond a bound at confidence %v: %d are needed", g.Replicates, beyond, g.Confidence, tailReplicates)
+		least := int(math.Ceil(tailReplicates/(1-g.Confidence) - rounding))
+		fault(g.Replicates > 0 && g.Replicates < least, "replicates: %d: give at least %d at confidence %v", g.Replicates, least, g.Confidence)
 		fault(!(g.PerYear >= g.spends()), "per_year: %v: one judgement spends %.3g, so that none could be made", g.PerYear, g.spends())
 	}
 	for i, column := range g.Slices {

@@ -5,8 +5,8 @@ import (
 	"flag"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"os"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -172,5 +172,191 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-var _ = reflect.DeepEqual
-var _ = math.NaN
+// panelCohort is a year and more of five entities, with two models that differ.
+func panelCohort(seed uint64) *Cohort {
+	w := newWorld(seed)
+	train, judged := w.days(500), w.days(240)
+	return judged.cohort(fit(train, 0, 1, 2), fit(train, 0, 1))
+}
+
+var panelGate = Gate{Slices: []string{"symbol"}, MinSlice: 50}
+
+// sameJudgement compares all but the last bits, which the order of a sum
+// decides.
+func sameJudgement(t *testing.T, got, want Judgement) {
+	t.Helper()
+	equal := func(a, b any) bool {
+		x, xok := a.(float64)
+		y, yok := b.(float64)
+		if xok && yok {
+			return math.Abs(x-y) <= 1e-9*(1+math.Abs(x))
+		}
+		return a == b
+	}
+	g, w := flattened(t, got), flattened(t, want)
+	for path, value := range w {
+		if other, ok := g[path]; !ok || !equal(other, value) {
+			t.Errorf("%s is %v, want %v", path, other, value)
+		}
+	}
+	if len(g) != len(w) {
+		t.Errorf("%d values, want %d", len(g), len(w))
+	}
+}
+
+// flattened returns the leaves of a judgement's JSON by path.
+func flattened(t *testing.T, j Judgement) map[string]any {
+	t.Helper()
+	text, err := json.Marshal(j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tree any
+	if err := json.Unmarshal(text, &tree); err != nil {
+		t.Fatal(err)
+	}
+	leaves := make(map[string]any)
+	var walk func(path string, node any)
+	walk = func(path string, node any) {
+		switch node := node.(type) {
+		case map[string]any:
+			for key, child := range node {
+				walk(path+"."+key, child)
+			}
+		case []any:
+			for i, child := range node {
+				walk(fmt.Sprint(path, ".", i), child)
+			}
+		default:
+			leaves[path] = node
+		}
+	}
+	walk("", tree)
+	return leaves
+}
+
+func TestRowsOfOneTimeHaveNoOrder(t *testing.T) {
+	for seed := range uint64(20) {
+		c := panelCohort(seed)
+		random := rand.New(rand.NewPCG(seed, 1))
+		order := make([]int, 0, len(c.Time))
+		for first := 0; first < len(c.Time); {
+			last := first
+			for last < len(c.Time) && c.Time[last] == c.Time[first] {
+				last++
+			}
+			for _, i := range random.Perm(last - first) {
+				order = append(order, first+i)
+			}
+			first = last
+		}
+		shuffled := &Cohort{
+			Time: pick(c.Time, order), Label: pick(c.Label, order), Candidate: pick(c.Candidate, order), Champion: pick(c.Champion, order),
+			Slices: map[string][]string{"symbol": pick(c.Slices["symbol"], order)},
+		}
+		sameJudgement(t, Judge(binary, panelGate, 0, shuffled), Judge(binary, panelGate, 0, c))
+	}
+}
+
+func TestSwappingTheModelsMirrorsTheGain(t *testing.T) {
+	for seed := range uint64(20) {
+		c := panelCohort(seed)
+		j := Judge(binary, panelGate, 0, c)
+		c.Candidate, c.Champion = c.Champion, c.Candidate
+		k := Judge(binary, panelGate, 0, c)
+		if k.Gain != (Bounds{-j.Gain.Hi, -j.Gain.Mean, -j.Gain.Lo}) {
+			t.Errorf("seed %d: gain %v, swapped %v", seed, j.Gain, k.Gain)
+		}
+		if k.Candidate.Loss != j.Champion.Loss || k.Champion.AUC != j.Candidate.AUC {
+			t.Errorf("seed %d: the metrics did not swap", seed)
+		}
+	}
+}
+
+func TestSliceColumnTwiceChangesOnlySlices(t *testing.T) {
+	c := panelCohort(3)
+	want := Judge(binary, panelGate, 0, c)
+	c.Slices["again"] = c.Slices["symbol"]
+	gate := panelGate
+	gate.Slices = []string{"symbol", "again"}
+	got := Judge(binary, gate, 0, c)
+	n := len(want.Slices)
+	if len(got.Slices) != 2*n || n != 5 {
+		t.Fatalf("%d slices, want twice %d", len(got.Slices), n)
+	}
+	for i, s := range got.Slices {
+		once := want.Slices[i%n]
+		if s.Value != once.Value || s.P != once.P || s.Gain != once.Gain || s.Adjusted < once.Adjusted {
+			t.Errorf("slice %s=%s: %+v, want as %+v", s.Column, s.Value, s, once)
+		}
+	}
+	got.Slices = want.Slices
+	sameJudgement(t, got, want)
+}
+
+func TestBaselinesAreShownAndNotJudged(t *testing.T) {
+	c := panelCohort(4)
+	want := Judge(binary, panelGate, 0, c)
+	c.Baselines = map[string][]float64{"base_rate": cycle(len(c.Time), []float64{0.5}), "nothing": cycle(len(c.Time), []float64{math.NaN()})}
+	got := Judge(binary, panelGate, 0, c)
+	near(t, "base rate", got.Loss["base_rate"], math.Ln2)
+	near(t, "nothing", got.Loss["nothing"], math.NaN())
+	delete(got.Loss, "base_rate")
+	delete(got.Loss, "nothing")
+	sameJudgement(t, got, want)
+}
+
+func TestColumnsThatMakeNoTable(t *testing.T) {
+	for want, spoil := range map[string]func(c *Cohort){
+		"column candidate has 0 rows and there are 1200 times":      func(c *Cohort) { c.Candidate = nil },
+		"column label has 1199 rows and there are 1200 times":       func(c *Cohort) { c.Label = c.Label[1:] },
+		"column baseline x has 1 rows and there are 1200 times":     func(c *Cohort) { c.Baselines = map[string][]float64{"x": {1}} },
+		"column slice symbol has 1 rows and there are 1200 times":   func(c *Cohort) { c.Slices["symbol"] = []string{"A"} },
+		"a baseline must not be called champion":                    func(c *Cohort) { c.Baselines = map[string][]float64{"champion": c.Champion} },
+		fmt.Sprintf("time goes back in row 7: 5 after %d", 501*day): func(c *Cohort) { c.Time[7] = 5 },
+		"slice column symbol is not in the cohort":                  func(c *Cohort) { c.Slices = nil },
+	} {
+		c := panelCohort(5)
+		spoil(c)
+		j := Judge(binary, panelGate, 0, c)
+		if j.Verdict != Inconclusive || !slices.Equal(j.Reasons, []string{want}) {
+			t.Errorf("%s for %q, want inconclusive for %q", j.Verdict, j.Reasons, want)
+		}
+	}
+	if j := Judge(binary, Gate{}, 0, nil); j.Verdict != Inconclusive || !slices.Equal(j.Reasons, []string{"there is no cohort"}) {
+		t.Errorf("%s for %q without a cohort", j.Verdict, j.Reasons)
+	}
+}
+
+// TestManySlices has more values than are judged or listed.
+func TestManySlices(t *testing.T) {
+	c := &Cohort{Slices: map[string][]string{}}
+	const days, values = 160, 1100
+	for d := range days {
+		for v := range values {
+			if v >= 120 && d > 0 {
+				break // values beyond have one row each
+			}
+			c.Time = append(c.Time, int64(d))
+			c.Label = append(c.Label, 0)
+			c.Champion = append(c.Champion, 2)
+			c.Candidate = append(c.Candidate, 1)
+			c.Slices["user"] = append(c.Slices["user"], fmt.Sprintf("%04d", v))
+		}
+	}
+	j := Judge(regression, Gate{Slices: []string{"user"}}, 0, c)
+	judged := 0
+	for _, s := range j.Slices {
+		if s.Judged {
+			judged++
+		}
+	}
+	want := []string{
+		"100 slices beyond the 1000 with the most rows are not listed",
+		"900 of 1000 slices are not judged; the first is user=0100: only the 100 slices with the most rows are judged",
+		"squared error 1.0000 against the champion's 4.0000: better by 3.0000, 95 % lower bound 3.0000, margin 0",
+	}
+	if j.Verdict != Promote || !slices.Equal(j.Reasons, want) || judged != maxJudged || len(j.Slices) != maxListed {
+		t.Errorf("%s, %d of %d slices judged, for %q", j.Verdict, judged, len(j.Slices), j.Reasons)
+	}
+}

@@ -70,6 +70,9 @@ type Watch struct {
 
 	worse bool
 	proof float64 // the lower bound when worse became true
+
+	bound   float64 // the lower bound of
+	boundOf int     // so many blocks
 }
 
 // priorBlocks is how many blocks the prior on the effect weighs: its deviation
@@ -80,7 +83,7 @@ const priorBlocks = 2
 // NewWatch returns a watch that has seen nothing. The config must pass Check
 // with its defaults.
 func NewWatch(c WatchConfig) *Watch {
-	return &Watch{config: c.WithDefaults(), proof: math.Inf(-1)}
+	return &Watch{config: c.WithDefaults(), proof: math.Inf(-1), bound: math.Inf(-1)}
 }
 
 // Add takes a row: its time in microseconds, not before that of the row
@@ -117,9 +120,25 @@ func (w *Watch) close() {
 	d := x - w.mean
 	w.mean += d / float64(w.blocks)
 	w.squares += d * (x - w.mean)
-	if lo := w.lower(); !w.worse && lo > w.config.WorseBy {
-		w.worse, w.proof = true, lo
+	if !w.worse && w.exceeds(w.config.WorseBy) {
+		w.worse, w.proof = true, w.lower()
 	}
+}
+
+// exceeds reports whether there is evidence enough that the mean is above x.
+func (w *Watch) exceeds(x float64) bool {
+	if w.blocks < 2 || !(w.mean > x) {
+		return false
+	}
+	return evidence(float64(w.blocks), (w.mean-x)/w.standardError()) >= w.enough()
+}
+
+func (w *Watch) enough() float64 { return -math.Log(1 - w.config.Confidence) }
+
+// standardError is that of the mean of two blocks or more.
+func (w *Watch) standardError() float64 {
+	n := float64(w.blocks)
+	return math.Sqrt(w.squares / (n - 1) / n)
 }
 
 // Verdict returns whether the new model has been seen to be worse by more than
@@ -127,28 +146,31 @@ func (w *Watch) close() {
 // blocks and rows there are. Once worse it stays so, with the bound that showed
 // it or a greater one. Rows of the block that is still open are in rows alone.
 func (w *Watch) Verdict() (worse bool, lo float64, blocks, rows int) {
-	return w.worse, max(w.proof, w.lower()), w.blocks, w.rows
+	if w.boundOf != w.blocks {
+		w.bound, w.boundOf = w.lower(), w.blocks
+	}
+	return w.worse, max(w.proof, w.bound), w.blocks, w.rows
 }
 
 // lower returns the lower bound: minus infinity until there are blocks enough
 // for any evidence to suffice.
 func (w *Watch) lower() float64 {
-	n, enough := float64(w.blocks), -math.Log(1-w.config.Confidence)
+	n, enough := float64(w.blocks), w.enough()
 	if n < 2 || evidence(n, math.Inf(1)) < enough {
 		return math.Inf(-1)
 	}
-	lo, hi := 0.0, 1.0 // t: the distance from the mean in standard errors of the mean
+	lo, hi := 0.0, 1.0 // distances from the mean in its standard errors
 	for evidence(n, hi) < enough {
 		hi *= 2
 	}
-	for range 60 {
+	for hi-lo > 1e-9*hi {
 		if middle := (lo + hi) / 2; evidence(n, middle) < enough {
 			lo = middle
 		} else {
 			hi = middle
 		}
 	}
-	return w.mean - hi*math.Sqrt(w.squares/(n-1)/n)
+	return w.mean - lo*w.standardError()
 }
 
 // evidence returns the logarithm of the Bayes factor of n block means whose

@@ -1,0 +1,97 @@
+package eval
+
+import (
+	"math"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestGateDefaultsPassTheirCheck(t *testing.T) {
+	g := Gate{}.WithDefaults()
+	if err := g.Check(); err != nil {
+		t.Error(err)
+	}
+	if g.Rows != 1000 || g.Confidence != 0.95 || g.Margin != 0 || g.Tolerance != 0.02 || g.MinSlice != 100 || g.Periods != 20 || g.Replicates != 2000 || g.PerYear != 1 {
+		t.Errorf("defaults: %+v", g)
+	}
+	set := Gate{Rows: 1, Confidence: 0.9, Margin: -1, Tolerance: 1, MinSlice: 1, Block: time.Hour, Periods: 1, Replicates: 1000, Seed: 1, PerYear: 2}
+	if got := set.WithDefaults(); got.Rows != 1 || got.Confidence != 0.9 || got.Tolerance != 1 || got.MinSlice != 1 || got.Periods != 1 || got.Replicates != 1000 || got.PerYear != 2 {
+		t.Errorf("what is set is replaced: %+v", got)
+	}
+}
+
+func TestGateCheckNamesTheKey(t *testing.T) {
+	for want, spoil := range map[string]func(g *Gate){
+		"rows: -1: give 1 to 10000000":                                          func(g *Gate) { g.Rows = -1 },
+		"confidence: 1: give a share between 50% and 100%":                      func(g *Gate) { g.Confidence = 1 },
+		"confidence: NaN: give a share between 50% and 100%":                    func(g *Gate) { g.Confidence = math.NaN() },
+		"margin: +Inf: give a finite number":                                    func(g *Gate) { g.Margin = math.Inf(1) },
+		"tolerance: -0.1: give a number from 0":                                 func(g *Gate) { g.Tolerance = -0.1 },
+		"min_slice: -1: give at least 1":                                        func(g *Gate) { g.MinSlice = -1 },
+		"block: -1s: give a positive duration":                                  func(g *Gate) { g.Block = -time.Second },
+		"periods: -20: give 1 to 1000000":                                       func(g *Gate) { g.Periods = -20 },
+		"replicates: 100001: give 1 to 100000":                                  func(g *Gate) { g.Replicates = 100_001 },
+		"replicates: 399: give at least 400 at confidence 0.95":                 func(g *Gate) { g.Replicates = 399 },
+		"per_year: 0.04: one judgement spends 0.05, so that none could be made": func(g *Gate) { g.PerYear = 0.04 },
+		"slices: column 1 has no name":                                          func(g *Gate) { g.Slices = []string{""} },
+		"slices: symbol is there twice":                                         func(g *Gate) { g.Slices = []string{"symbol", "symbol"} },
+		"rows: 0: give 1 to 10000000\nperiods: 0: give 1 to 1000000":            func(g *Gate) { g.Rows, g.Periods = 0, 0 },
+	} {
+		g := Gate{}.WithDefaults()
+		spoil(&g)
+		if err := g.Check(); err == nil || err.Error() != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}
+
+func TestBudget(t *testing.T) {
+	const now = 10 * year
+	times := func(n int, at int64) (judged []int64) {
+		for range n {
+			judged = append(judged, at)
+		}
+		return judged
+	}
+	for name, test := range map[string]struct {
+		gate   Gate
+		judged []int64
+		left   float64
+		ok     bool
+	}{
+		"nothing judged":                   {Gate{}, nil, 1, true},
+		"nineteen leave one":               {Gate{}, times(19, now), 0.05, true},
+		"twenty leave none":                {Gate{}, times(20, now), 0, false},
+		"more than twenty":                 {Gate{}, times(30, now), 0, false},
+		"a year ago is forgotten":          {Gate{}, times(20, now-year), 1, true},
+		"a microsecond less is not":        {Gate{}, times(20, now-year+1), 0, false},
+		"after now does not count":         {Gate{}, times(20, now+1), 1, true},
+		"long ago, beyond all differences": {Gate{}, times(20, math.MinInt64), 1, true},
+		"more confidence spends less":      {Gate{Confidence: 0.99}, times(20, now), 0.8, true},
+		"a larger budget":                  {Gate{PerYear: 2}, times(20, now), 1, true},
+	} {
+		left, ok := test.gate.Spent(test.judged, now)
+		if math.Abs(left-test.left) > 1e-9 || ok != test.ok {
+			t.Errorf("%s: %v left, %v, want %v, %v", name, left, ok, test.left, test.ok)
+		}
+	}
+}
+
+func TestWatchCheckNamesTheKey(t *testing.T) {
+	if err := (WatchConfig{}).WithDefaults().Check(); err != nil {
+		t.Error(err)
+	}
+	for want, spoil := range map[string]func(c *WatchConfig){
+		"confidence: 0.5":  func(c *WatchConfig) { c.Confidence = 0.5 },
+		"worse_by: NaN":    func(c *WatchConfig) { c.WorseBy = math.NaN() },
+		"horizon: -1s":     func(c *WatchConfig) { c.Horizon = -time.Second },
+		"periods: 1000001": func(c *WatchConfig) { c.Periods = 1_000_001 },
+	} {
+		c := WatchConfig{}.WithDefaults()
+		spoil(&c)
+		if err := c.Check(); err == nil || !strings.HasPrefix(err.Error(), want+": give ") {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}
