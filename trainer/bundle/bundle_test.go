@@ -205,11 +205,13 @@ func TestWriteAgain(t *testing.T) {
 	}
 }
 
-// TestWriteHealsNothing says what to do about a damaged bundle that is there.
-func TestWriteHealsNothing(t *testing.T) {
+// TestWriteOverDamaged says what to do about a bundle that is there and does not
+// open.
+func TestWriteOverDamaged(t *testing.T) {
 	for name, want := range map[string]string{
-		bundle.WeightsName: "weights.bin is damaged; remove that folder", bundle.ManifestName: "manifest.json is damaged",
-		"profile.json": "profile.json is missing; remove that folder",
+		bundle.WeightsName:  "is there already, and does not open: weights.bin: its SHA-256 is",
+		bundle.ManifestName: "it was changed or damaged; remove the bundle's folder",
+		"profile.json":      "profile.json is missing; remove the bundle's folder",
 	} {
 		w, dir := newWorld(t, learn.Binary, 2, 50), t.TempDir()
 		path := filepath.Join(dir, w.write(t, dir), name)
@@ -313,6 +315,24 @@ func TestWriteSweeps(t *testing.T) {
 	id := w.write(t, dir)
 	if got := names(t, dir); !slices.Equal(got, []string{".tmp-new", id, "other"}) {
 		t.Errorf("the folder holds %q", got)
+	}
+}
+
+// TestWriteNeedsTheName says so where something else has it.
+func TestWriteNeedsTheName(t *testing.T) {
+	w, dir := newWorld(t, learn.Binary, 2, 50), t.TempDir()
+	id := w.write(t, t.TempDir())
+	put(t, filepath.Join(dir, id), "", 0o644)
+	if _, err := bundle.Write(dir, &w.contents, w.key); err == nil || !strings.Contains(err.Error(), "bundle: writing "+id[:12]) {
+		t.Error(err)
+	}
+	if got := names(t, dir); !slices.Equal(got, []string{id}) {
+		t.Errorf("the folder holds %q", got)
+	}
+	file := filepath.Join(t.TempDir(), "file")
+	put(t, file, "", 0o644)
+	if _, err := bundle.Write(file, &w.contents, w.key); err == nil || !strings.Contains(err.Error(), file) {
+		t.Error(err)
 	}
 }
 

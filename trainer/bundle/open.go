@@ -100,7 +100,7 @@ func openFolder(folder, id string, trusted []ed25519.PublicKey) (*Bundle, error)
 	return b, nil
 }
 
-const advice = "restore its folder from a copy, or train the model again"
+const advice = "remove the bundle's folder, and restore it from a copy or train the model again"
 
 // decodeManifest reads manifest.json and checks what it says by itself.
 func decodeManifest(data []byte, m *Manifest) error {

@@ -1,7 +1,6 @@
 package bundle
 
 import (
-	"bytes"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/hex"
@@ -171,35 +170,31 @@ func publish(dir, id string, files map[string][]byte, trusted ed25519.PublicKey)
 	if _, err := openFolder(temp, id, []ed25519.PublicKey{trusted}); err != nil {
 		return fmt.Errorf("what was written does not open: %w", err)
 	}
-	final := filepath.Join(dir, id)
-	if err := os.Rename(temp, final); err != nil {
-		if _, missing := os.Stat(final); missing != nil {
-			return err
-		}
-		if err := same(final, files); err != nil { // a folder with files in it is not replaced
-			return err
-		}
-		if err := os.Rename(filepath.Join(temp, SignatureName), filepath.Join(final, SignatureName)); err != nil {
-			return err
-		}
-		if err := syncFolder(final); err != nil {
-			return err
-		}
+	if err := install(temp, dir, id, trusted); err != nil {
+		return err
 	}
 	return syncFolder(dir)
 }
 
-// same reports how the bundle that is there differs from files, but for its
-// signature.
-func same(folder string, files map[string][]byte) error {
-	for name, data := range files {
-		there, err := readFile(folder, name, int64(len(data)))
-		if err == nil && !bytes.Equal(there, data) {
-			err = fmt.Errorf("%s is damaged", name)
-		}
-		if err != nil && name != SignatureName {
-			return fmt.Errorf("%s is there already, and %w; remove that folder, and write it again", folder, err)
-		}
+// install gives a prepared folder its name. Where the bundle is there already,
+// it gets the new signature alone, and must open with it.
+func install(temp, dir, id string, trusted ed25519.PublicKey) error {
+	final := filepath.Join(dir, id)
+	err := os.Rename(temp, final) // replaces no folder that has files in it
+	if err == nil {
+		return nil
+	}
+	if _, missing := os.Stat(final); missing != nil {
+		return err
+	}
+	if err := os.Rename(filepath.Join(temp, SignatureName), filepath.Join(final, SignatureName)); err != nil {
+		return err
+	}
+	if err := syncFolder(final); err != nil {
+		return err
+	}
+	if _, err := openFolder(final, id, []ed25519.PublicKey{trusted}); err != nil {
+		return fmt.Errorf("%s is there already, and does not open: %w", final, err)
 	}
 	return nil
 }
