@@ -8,12 +8,13 @@ import (
 )
 
 // TestRestartsChangeNothing encodes and decodes the shard and all rows at
-// places of each log, in the end after each record.
+// places of each log, in the end after each record, and within ticks.
 func TestRestartsChangeNothing(t *testing.T) {
 	for seed := range uint64(50) {
 		log := generate(rand.New(rand.NewPCG(seed, 2)), 150)
 		rng := rand.New(rand.NewPCG(seed, 3))
 		plain, restarted := newWorld(t, generatedRules), newWorld(t, generatedRules)
+		restarted.halves = seed%2 == 0
 		for _, rec := range log {
 			plain.take(rec)
 			restarted.take(rec)

@@ -38,8 +38,10 @@ type Rules struct {
 //
 // The caller takes the records in their order. For a prediction or an outcome
 // it calls Fold with the row of its RowKey, for an outcome of an event only if
-// Origin says so. For a tick it calls Tick and, if that says so, Expire for each
-// row whose Due is not after the tick, in the order of (Due, RowKey), then Pass.
+// Origin says so. For a tick it calls Tick, then Expire for each row whose Due is
+// not after Clock, in the order of (Due, RowKey), then Pass. It calls them also
+// where Tick reports false: a caller that stopped half-way through a tick then
+// ends it when it is taken again, and else nothing is due.
 //
 // Rules that differ from those of an earlier run hold for what comes: a row
 // takes them with the next call of Fold or Expire.

@@ -91,6 +91,20 @@ func TestRowsAreBounded(t *testing.T) {
 	}
 }
 
+// TestFoldClosesWhatIsDue folds an outcome into a row that nobody has expired:
+// its prediction closes first.
+func TestFoldClosesWhatIsDue(t *testing.T) {
+	w, row := newWorld(t, second), NewRow()
+	fold(w.shard, Record{Prediction: samplePrediction("p", "m", "k", 0)}, row)
+	w.shard.Tick(1_000_001)
+	if _, rejected := w.shard.Fold(Record{Outcome: &Outcome{ID: "o", Model: "m", Key: "k", Time: 1}}, row, w.emit); rejected != nil {
+		t.Fatal(rejected)
+	}
+	if s := w.shard.Stats(); len(w.examples) != 1 || w.examples[0].Why != WhyNone || s.Outcomes.Late != 1 {
+		t.Errorf("examples %+v, stats %+v; want one unanswered, and a late outcome", w.examples, s)
+	}
+}
+
 func TestNewRowIsWhatIsLeft(t *testing.T) {
 	w, row := newWorld(t, second), NewRow()
 	if row.Due() != math.MaxInt64 || !row.Empty() {
@@ -145,6 +159,9 @@ func TestNewShardRefuses(t *testing.T) {
 	}
 	if _, err := NewShard(nil, []byte{9}); err == nil || !strings.Contains(err.Error(), "version 9; this program reads 1") {
 		t.Errorf("a state of version 9: %v", err)
+	}
+	if _, err := DecodeRow([]byte{1, 0x80, 0, 0, 0, 0}); err == nil || !strings.Contains(err.Error(), "too long") {
+		t.Errorf("a row whose horizon of 0 has two bytes: %v", err)
 	}
 	if _, err := DecodeRow([]byte{9}); err == nil || !strings.Contains(err.Error(), "version 9; this program reads 1") {
 		t.Errorf("a row of version 9: %v", err)
