@@ -37,6 +37,8 @@ type cli struct {
 	Ingest   ingestCmd   `cmd:"" help:"Send the events of a file to a running server."`
 	Features featuresCmd `cmd:"" help:"Look up features from a running server."`
 	Dataset  datasetCmd  `cmd:"" help:"Build training sets from the events of the past."`
+	Models   modelsCmd   `cmd:"" help:"See the versions of models, and decide which serve."`
+	Runs     runsCmd     `cmd:"" help:"See the trainings."`
 	Serve    serveCmd    `cmd:"" help:"Serve HTTP only, in one of several processes."`
 	Pipeline pipelineCmd `cmd:"" help:"Apply events only, in one of several processes."`
 	DLQ      dlqCmd      `cmd:"" name:"dlq" help:"Look at the dead letters: events that could not be applied."`
