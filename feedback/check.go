@@ -15,7 +15,7 @@ const (
 	MaxID     = 256                // bytes of the id of a prediction or outcome: ids are remembered
 	MaxKey    = 4096               // bytes of a key; those made of an entity have at most 1024
 	MaxVector = 1024               // values of a vector
-	MaxText   = 128 << 10          // bytes of the texts of a vector: six times that, with every byte escaped, is below what Kafka takes
+	MaxText   = 96 << 10           // bytes of the texts of a vector: six times that, with every byte escaped, leaves room below MaxRecord
 	maxEntity = 8                  // fields of an entity, as in a view
 	maxName   = 64                 // bytes of a field's name
 	maxHash   = 128                // bytes of a set or a bundle's id: twice a SHA-256 in hex

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -197,7 +198,7 @@ func TestCheck(t *testing.T) {
 		"not UTF-8":              func(p *Prediction, _ *Outcome) { p.Key = "a\xff" },
 		"set is empty":           func(p *Prediction, _ *Outcome) { p.Set = "" },
 		"1025 values":            func(p *Prediction, _ *Outcome) { p.Vector = make([]features.Value, MaxVector+1) },
-		"131073 bytes together":  func(p *Prediction, _ *Outcome) { p.Vector[0] = expr.StringValue(strings.Repeat("x", MaxText+1)) },
+		"98305 bytes together":   func(p *Prediction, _ *Outcome) { p.Vector[0] = expr.StringValue(strings.Repeat("x", MaxText+1)) },
 		"of kind 9":              func(p *Prediction, _ *Outcome) { p.Vector[0].Kind = 9 },
 		"9 fields":               func(p *Prediction, _ *Outcome) { p.Entity = make([]features.Named, 9) },
 		"entity.symbol is there": func(p *Prediction, _ *Outcome) { p.Entity = append(p.Entity, p.Entity[0]) },
@@ -225,14 +226,13 @@ func TestLargestRecordFits(t *testing.T) {
 	p.Shadow = &p.Score
 	p.Entity = nil
 	for i := range maxEntity {
-		p.Entity = append(p.Entity, features.Named{Name: strings.Repeat("\x01", maxName-1) + string(rune('a'+i)), Expr: strings.Repeat("\x01", MaxText/64)})
+		p.Entity = append(p.Entity, features.Named{Name: strings.Repeat("\x01", maxName-1) + string(rune('a'+i)), Expr: strings.Repeat("\x01", MaxKey)})
 	}
-	p.Vector = make([]features.Value, MaxVector)
-	for i := range p.Vector {
-		p.Vector[i] = expr.StringValue(strings.Repeat("\x01", MaxText/MaxVector))
-	}
-	b := (&Example{Kind: Labelled, Seq: math.MaxInt64, Prediction: *p, Outcome: "o"}).AppendJSON(nil)
-	if err := p.Check(); err != nil || len(b) > MaxRecord {
-		t.Errorf("%d bytes, %v; at most %d", len(b), err, MaxRecord)
+	p.Vector = slices.Repeat([]features.Value{expr.TimeValue(math.MinInt64)}, MaxVector)
+	p.Vector[0] = expr.StringValue(strings.Repeat("\x01", MaxText))
+	b := (&Example{Kind: Labelled, Seq: math.MaxInt64, Prediction: *p, Outcome: strings.Repeat("\x01", MaxID)}).AppendJSON(nil)
+	const room = MaxKey + 1024 // what Kafka adds: the key and a batch's head
+	if _, err := DecodeExample(b); err != nil || len(b) > MaxRecord-room {
+		t.Errorf("%d bytes, %v; at most %d", len(b), err, MaxRecord-room)
 	}
 }
