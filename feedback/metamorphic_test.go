@@ -10,7 +10,7 @@ import (
 // TestRestartsChangeNothing encodes and decodes the shard and all rows at
 // places of each log, in the end after each record, and within ticks.
 func TestRestartsChangeNothing(t *testing.T) {
-	for seed := range uint64(50) {
+	for seed := range uint64(30) {
 		log := generate(rand.New(rand.NewPCG(seed, 2)), 150)
 		rng := rand.New(rand.NewPCG(seed, 3))
 		plain, restarted := newWorld(t, generatedRules), newWorld(t, generatedRules)
@@ -18,7 +18,7 @@ func TestRestartsChangeNothing(t *testing.T) {
 		for _, rec := range log {
 			plain.take(rec)
 			restarted.take(rec)
-			if rng.Uint64N(50) <= seed {
+			if rng.Uint64N(30) <= seed {
 				restarted.restart()
 			}
 		}
@@ -101,7 +101,7 @@ func TestOneEventLabelsTwoModels(t *testing.T) {
 // TestLabelsDoNotDependOnTheOrderOfDelivery shuffles predictions and outcomes
 // among which no tick closes anything, then ends with one that closes all.
 func TestLabelsDoNotDependOnTheOrderOfDelivery(t *testing.T) {
-	for seed := range uint64(100) {
+	for seed := range uint64(60) {
 		rng := rand.New(rand.NewPCG(seed, 6))
 		log := withoutRepeats(generate(rng, 120))
 		var want *world

@@ -159,7 +159,7 @@ func naiveLabels(r Rules, a told, counting []told, stats *Stats) (labels []strin
 // and examples with the naive definition, at several places of each log.
 func TestFoldAgreesWithTheDefinition(t *testing.T) {
 	var sum Stats
-	for seed := range uint64(300) {
+	for seed := range uint64(200) {
 		log := generate(rand.New(rand.NewPCG(seed, 1)), 150)
 		w := newWorld(t, generatedRules)
 		for i, rec := range log {
@@ -178,7 +178,7 @@ func TestFoldAgreesWithTheDefinition(t *testing.T) {
 		sum = sum.Add(w.shard.Stats())
 	}
 	for i, n := range sum.counters() {
-		if *n < 100 {
+		if *n < 50 {
 			t.Errorf("counter %d is only %d over all logs; the generator makes too little of it: %+v", i, *n, sum)
 		}
 	}
