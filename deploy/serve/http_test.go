@@ -277,8 +277,7 @@ func TestReadYourWrites(t *testing.T) {
 // the first is sent away, the second is answered, and then Serve returns.
 func TestStop(t *testing.T) {
 	w := newWorld(t, nil)
-	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	must(t, err)
+	ln := listen(t)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	ended := make(chan error, 1)
@@ -306,7 +305,7 @@ func TestStop(t *testing.T) {
 	}
 	waiting := send(lookupPath, strings.NewReader(`{"features":["daily:n"],"entities":{"symbol":["A"]},"at_least":{"topic":"prices","partition":0,"offset":99}}`))
 	ingesting := send("/v1/events/prices", slow)
-	_, err = body.Write([]byte(`{"symbol":"A",`))
+	_, err := body.Write([]byte(`{"symbol":"A",`))
 	must(t, err)
 	until(t, "both requests are under way", func() bool { return len(w.waits) == 1 && len(w.bodies) == 1 })
 	stop()
@@ -357,6 +356,13 @@ func TestSlowBodies(t *testing.T) {
 	if status, answer := w.post(lookupPath, ask); status != 503 || !strings.Contains(answer, "1024 such requests") {
 		t.Errorf("%d %s", status, answer)
 	}
+}
+
+func listen(t *testing.T) net.Listener {
+	t.Helper()
+	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	must(t, err)
+	return ln
 }
 
 func until(t *testing.T, what string, cond func() bool) {

@@ -68,6 +68,7 @@ type world struct {
 	*Server
 	t        testing.TB
 	broker   *broker.Broker
+	dir      string // of its log
 	cluster  *streams.Cluster
 	store    online.Store
 	plans    map[string]*features.Plan
@@ -79,9 +80,9 @@ type world struct {
 func newWorld(t testing.TB, wrap func(online.Store) online.Store) *world {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	b, err := broker.Start(broker.Options{Log: log})
+	dir := t.TempDir()
+	b, err := broker.Start(broker.Options{Dir: dir, Log: log})
 	must(t, err)
-	t.Cleanup(func() { b.Close() })
 	cluster, err := streams.Connect([]string{b.Addr()})
 	must(t, err)
 	t.Cleanup(cluster.Close)
@@ -93,7 +94,8 @@ func newWorld(t testing.TB, wrap func(online.Store) online.Store) *world {
 	store, err := pebble.Open(t.TempDir())
 	must(t, err)
 	t.Cleanup(func() { store.Close() })
-	w := &world{t: t, broker: b, cluster: cluster, store: store, plans: map[string]*features.Plan{}}
+	w := &world{t: t, broker: b, dir: dir, cluster: cluster, store: store, plans: map[string]*features.Plan{}}
+	t.Cleanup(func() { w.broker.Close() })
 	if wrap != nil {
 		w.store = wrap(store)
 	}
