@@ -38,11 +38,11 @@ var policy = map[string][]string{
 	"streams":        {"github.com/segmentio/kafka-go"},
 	"streams/broker": {"github.com/twmb/franz-go/pkg/kfake", "github.com/twmb/franz-go/pkg/kerr", "github.com/twmb/franz-go/pkg/kmsg"},
 	"streams/codec":  {"features", "features/expr", "github.com/go-json-experiment/json"},
-	"streams/lake":   {"features", "features/expr", "streams", "streams/codec", "github.com/apache/arrow/go/v15"},
+	"streams/lake":   {"features", "features/expr", "feedback", "streams", "streams/codec", "github.com/apache/arrow/go/v15"},
 
 	"streams/pipeline": {"features", "features/expr", "features/online", "feedback", "streams", "streams/codec"},
 
-	"deploy/client":  {},
+	"deploy/client":  {"feedback"},
 	"deploy/observe": {"github.com/prometheus/client_golang", "go.opentelemetry.io/otel"},
 	"deploy/serve": {
 		"deploy/observe", "deploy/registry", "features", "features/expr", "features/online", "feedback",

@@ -61,7 +61,7 @@ func New(cfg Config) *Deployer { return &Deployer{cfg: cfg, follows: map[string]
 
 // Run works until ctx ends. What fails is tried again.
 func (d *Deployer) Run(ctx context.Context) error {
-	defer d.close()
+	defer d.Close()
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for {
@@ -103,7 +103,8 @@ func (d *Deployer) Problems() []string {
 	return []string{fmt.Sprintf("deployment waits: %v", d.trouble)}
 }
 
-func (d *Deployer) close() {
+// Close ends what is being read. Run does so by itself.
+func (d *Deployer) Close() {
 	for name := range d.follows {
 		d.drop(name)
 	}

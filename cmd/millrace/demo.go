@@ -22,11 +22,13 @@ import (
 	"github.com/millrace/millrace/features/online"
 	"github.com/millrace/millrace/loadtest"
 	"github.com/millrace/millrace/loadtest/stocks"
+	"github.com/millrace/millrace/streams/pipeline"
 )
 
 type demoCmd struct {
 	DataDir   string  `placeholder:"DIR" help:"The folder for the demo's files. An earlier demo in it goes on where it stopped. Without it, a new folder among the temporary files."`
 	Headless  bool    `help:"As fast as it goes, and print only the summary."`
+	Approve   bool    `help:"Approve each candidate that the gate promotes, as nobody watches."`
 	JSON      bool    `help:"Print only one JSON object, on stdout; implies --headless."`
 	Speed     float64 `placeholder:"N" help:"1 lets the thirteen years pass in 30 seconds, 2 in 15. Without it, 1 on a terminal and as fast as it goes elsewhere."`
 	Keep      bool    `help:"Go on serving at the end, until Ctrl-C."`
@@ -36,6 +38,8 @@ type demoCmd struct {
 
 func (demoCmd) Help() string {
 	return `Streams thirteen years of daily prices of five stocks, 12,154 events, through a broker, feature windows and a store, all in this process. Each day's events are written to a topic; then the features of that day's stocks are looked up over HTTP, with the order to wait until these very events are in them.
+
+Then a prediction is asked for of each stock: will its next move from open to close be 2 % or more? At first the base rate answers. The next day's prices say what came true; of these examples models are trained, each is judged on what comes after, and what the gate promotes waits for a person. Approve it in another terminal, as the demo tells, or let --approve do it; then it goes into service by itself: beside the champion first, and back if it does worse.
 
 The project is stocks.yaml in the demo's folder: "millrace run" and the other commands work on it, too. The prices (Quandl WIKI Prices) are in the public domain and not adjusted for splits, which is why the features use moves within a day.
 
@@ -48,6 +52,13 @@ With --json the object has:
 	store_rows    rows in the store, one for each stock
 	dead_letters  events that could not be applied
 	lookups       rows that were looked up
+	predictions   asked for and logged; of these examples, unanswered and pending are what became of them
+	candidates    models trained, of which so many were inconclusive, approved, deployed (in service) and rolled_back
+	dropped_requests  predictions that were not answered
+	logloss       over all that a champion has answered: of the champion, of the base_rate known at the time, and of the first champion, had it stayed
+	logloss_gain_interval  one-sided 95 % bounds, by block bootstrap, of the champion's gain over the base rate; logloss_gain_over_first_interval over the first champion
+	auc           of what the champion answered
+	seconds_candidate_to_deployed  median, by the clock on the wall
 	data_dir      the demo's folder
 
 Ctrl-C ends it within 5 seconds. It goes on where it stopped with the same --data-dir; so it does after a crash.
@@ -55,7 +66,7 @@ Ctrl-C ends it within 5 seconds. It goes on where it stopped with the same --dat
 Examples:
 
 	millrace demo
-	millrace demo --headless --json
+	millrace demo --headless --approve --json
 	millrace demo --data-dir stocks --keep --http-port 8765`
 }
 
@@ -80,7 +91,8 @@ type demoResult struct {
 	StoreRows   int       `json:"store_rows"`
 	DeadLetters int64     `json:"dead_letters"`
 	Lookups     int       `json:"lookups"`
-	DataDir     string    `json:"data_dir"`
+	loopResult
+	DataDir string `json:"data_dir"`
 
 	seconds      float64 // that the replay took
 	events, days int     // that this run has written
@@ -152,17 +164,24 @@ func writeProject(path string) error {
 
 // replay runs the demo on open engines.
 func (c *demoCmd) replay(ctx context.Context, a *app, e *engines, dir string) error {
-	return withServer(ctx, e, func(ctx context.Context, url string, web *client.Client) error {
-		d := &demo{demoCmd: c, app: a, engines: e, dir: dir, url: url, client: web}
+	return withServer(ctx, e, func(ctx context.Context, on *server) error {
+		d := &demo{demoCmd: c, app: a, engines: e, server: on, dir: dir}
 		return d.run(ctx)
 	})
 }
 
+// A server is a pipeline and an HTTP server at work.
+type server struct {
+	host   *pipeline.Host
+	url    string
+	client *client.Client
+}
+
 // withServer runs pipeline and HTTP server until do, a client of theirs, is
 // done.
-func withServer(ctx context.Context, e *engines, do func(ctx context.Context, url string, c *client.Client) error) error {
-	host := e.host()
-	server, err := newServer(ctx, e, host)
+func withServer(ctx context.Context, e *engines, do func(context.Context, *server) error) error {
+	host := e.host(allParts)
+	web, err := newServer(ctx, e, host)
 	if err != nil {
 		return err
 	}
@@ -171,14 +190,14 @@ func withServer(ctx context.Context, e *engines, do func(ctx context.Context, ur
 		return err
 	}
 	url := "http://" + ln.Addr().String()
-	web, err := client.New(url)
+	asks, err := client.New(url)
 	if err != nil {
 		return errors.Join(err, ln.Close())
 	}
-	defer web.Close()
+	defer asks.Close()
 	return runStages(ctx, e.log,
-		func(ctx context.Context) error { return do(ctx, url, web) },
-		func(ctx context.Context) error { return server.Serve(ctx, ln) },
+		func(ctx context.Context) error { return do(ctx, &server{host, url, asks}) },
+		func(ctx context.Context) error { return web.Serve(ctx, ln) },
 		host.Run,
 	)
 }
@@ -188,10 +207,10 @@ type demo struct {
 	*demoCmd
 	*app
 	*engines
-	dir    string
-	url    string
-	client *client.Client
+	*server
+	dir string
 
+	loop   *demoLoop
 	screen *screen
 	waits  []time.Duration
 	result demoResult
@@ -237,7 +256,14 @@ func (d *demo) stream(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r := stocks.Replay{Source: &plan.Source, Cluster: d.cluster, Producer: d.producer, Client: d.client, Served: d.served}
+	if d.loop, err = d.newLoop(); err != nil {
+		return err
+	}
+	defer d.loop.close()
+	r := stocks.Replay{
+		Source: &plan.Source, Cluster: d.cluster, Producer: d.producer, Client: d.client,
+		Served: d.served, Asked: d.loop.asked, Settle: d.loop.settle,
+	}
 	if d.Speed > 0 {
 		r.Pace = time.Duration(float64(thirteenYears) / d.Speed / float64(len(stocks.Days(stocks.Events()))))
 	}
@@ -264,7 +290,7 @@ func (d *demo) stream(ctx context.Context) error {
 	}
 	d.result.DataDir = d.dir
 	d.result.CPUSeconds = loadtest.CPUTime().Seconds()
-	return nil
+	return d.loop.finish(ctx, &d.result.loopResult)
 }
 
 // counts are what the view's shards have applied, in all.
@@ -301,6 +327,7 @@ func (d *demo) summary() {
 		fmt.Fprintf(w, "%s lookups; from just before a day was written to the answer that shows it: p50 %.1f ms, p99 %.1f ms.\n",
 			thousands(int64(r.Lookups)), *r.Freshness.P50, *r.Freshness.P99)
 	}
+	d.loop.summary(&r.loopResult)
 	me, file := self(), filepath.Join(d.dir, "stocks.yaml")
 	get := fmt.Sprintf("%s features get -p %s", me, file)
 	if d.Keep {

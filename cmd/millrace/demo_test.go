@@ -17,7 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/millrace/millrace/deploy/client"
 	"github.com/millrace/millrace/loadtest/stocks"
 )
 
@@ -151,8 +150,8 @@ func serveAll(t *testing.T, dir string) (served []map[string]any) {
 	p.Kafka.EmbeddedPort, p.HTTP.Listen = 0, "127.0.0.1:0"
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	err = withEngines(t.Context(), p, log, func(e *engines) error {
-		return withServer(t.Context(), e, func(ctx context.Context, _ string, c *client.Client) error {
-			r := stocks.Replay{Source: &p.Plan(stocks.View).Source, Cluster: e.cluster, Producer: e.producer, Client: c}
+		return withServer(t.Context(), e, func(ctx context.Context, on *server) error {
+			r := stocks.Replay{Source: &p.Plan(stocks.View).Source, Cluster: e.cluster, Producer: e.producer, Client: on.client}
 			r.Served = func(day []stocks.Event, _ time.Duration, got *stocks.Vectors) {
 				for i := range day {
 					row := map[string]any{}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/millrace/millrace/deploy/project"
 	"github.com/millrace/millrace/deploy/registry"
 	"github.com/millrace/millrace/deploy/serve"
+	"github.com/millrace/millrace/features"
 	"github.com/millrace/millrace/features/online"
 	"github.com/millrace/millrace/features/online/pebble"
 	"github.com/millrace/millrace/features/online/redis"
@@ -35,7 +37,8 @@ type engines struct {
 	producer *streams.Producer
 	store    online.Store
 	registry *registry.Registry // nil: the project has no models
-	spool    *serve.Spool       // nil: no server with models is made
+	models   *serve.Models      // of the server that was made; nil: none, or it has no models
+	spool    *serve.Spool       // theirs
 
 	mu      sync.Mutex
 	reached time.Time // when a Kafka of the user's was last asked
@@ -138,12 +141,38 @@ func (e *engines) topicConfig() map[string]string {
 	return map[string]string{"retention.ms": "-1"}
 }
 
-// host returns the host of the project's views. Where neither the log nor the
-// rows are this process's alone, it shares the partitions with others.
-func (e *engines) host() *pipeline.Host {
+// A part is what a process does of a pipeline.
+type part int
+
+// The parts: one of them in a process of several, or all.
+const (
+	allParts part = iota
+	views
+	join
+)
+
+// host returns the host of the project's views, of its join, or of both. Where
+// neither the log nor the rows are this process's alone, it shares the partitions
+// with others.
+func (e *engines) host(does part) *pipeline.Host {
+	p := e.project
 	c := pipeline.Config{
-		Project: e.project.Name, Plans: e.project.Plans, Cluster: e.cluster, Producer: e.producer,
+		Project: p.Name, Clock: p.Clock, Cluster: e.cluster, Producer: e.producer,
 		Store: e.store, Log: e.log, TopicConfig: e.topicConfig(),
+	}
+	if does != join {
+		c.Plans = p.Plans
+	}
+	for i := range p.Models {
+		if does != views {
+			c.Labels = append(c.Labels, p.Models[i].Labeler)
+		}
+	}
+	for _, s := range p.Sources {
+		c.Sources = append(c.Sources, s)
+		if !slices.ContainsFunc(p.Plans, func(x *features.Plan) bool { return x.Source.Name == s.Name }) {
+			c.Unviewed = append(c.Unviewed, s.Name)
+		}
 	}
 	if shared(e.project) {
 		c.Group = e.project.Name

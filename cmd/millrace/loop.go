@@ -37,6 +37,21 @@ func deployerConfig(e *engines, reg *registry.Registry, keys *bundle.Keys) deplo
 	return c
 }
 
+// retrain returns what keeps a project's models up to date: the trainer and the
+// deployer, and what keeps them from their work. Of a project without models
+// there is nothing.
+func retrain(e *engines) (stages []stage, problems func() []string, err error) {
+	if e.registry == nil {
+		return nil, func() []string { return nil }, nil
+	}
+	keys, err := bundle.OpenKeys(e.project.KeysDir())
+	if err != nil {
+		return nil, nil, err
+	}
+	t, d := trainer.New(trainerConfig(e, e.registry, keys)), deploy.New(deployerConfig(e, e.registry, keys))
+	return []stage{t.Run, d.Run}, func() []string { return append(t.Problems(), d.Problems()...) }, nil
+}
+
 // code names the code for what it makes: the revision, which is the same in all
 // builds of a commit, or the version where a build has no revision.
 func (v version) code() string {

@@ -33,7 +33,7 @@ func (c *pipelineCmd) Run(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
-		host := e.host()
+		host := e.host(views)
 		return runStages(ctx, e.log,
 			host.Run,
 			lake.run,

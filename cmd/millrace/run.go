@@ -13,7 +13,7 @@ type runCmd struct {
 }
 
 func (runCmd) Help() string {
-	return `Runs everything that a project needs in this process: the pipeline that applies events to the rows of features, the lake that keeps every event, and the HTTP server that takes events and gives features. Where the project names no Kafka, an embedded broker for trying out is part of it, and where it names no Redis, an embedded store.
+	return `Runs everything that a project needs in this process: the pipeline that applies events to the rows of features, the lake that keeps every event, and the HTTP server that takes events and gives features. Where the project has models, it also predicts, joins predictions with what came true, trains candidates and judges them, and brings those that a person approves into service: see millrace models --help. Where the project names no Kafka, an embedded broker for trying out is part of it, and where it names no Redis, an embedded store.
 
 Ctrl-C (or SIGTERM) stops it within 5 seconds and loses nothing: started again, it goes on where it was. A second Ctrl-C ends it at once, which loses nothing either and takes longer to start from.
 
@@ -58,8 +58,12 @@ func runAll(ctx context.Context, e *engines) error {
 	if err != nil {
 		return err
 	}
-	host := e.host()
-	server, err := newServer(ctx, e, host, lake.problems)
+	host := e.host(allParts)
+	loop, waiting, err := retrain(e)
+	if err != nil {
+		return err
+	}
+	server, err := newServer(ctx, e, host, lake.problems, waiting)
 	if err != nil {
 		return err
 	}
@@ -67,10 +71,8 @@ func runAll(ctx context.Context, e *engines) error {
 	if err != nil {
 		return err
 	}
-	return runStages(ctx, e.log,
-		func(ctx context.Context) error { return server.Serve(ctx, ln) },
-		host.Run,
-		lake.run,
-		func(ctx context.Context) error { return reportProgress(ctx, e.log, host) },
-	)
+	stages := []stage{func(ctx context.Context) error { return server.Serve(ctx, ln) }}
+	stages = append(stages, loop...)
+	stages = append(stages, host.Run, lake.run, func(ctx context.Context) error { return reportProgress(ctx, e.log, host) })
+	return runStages(ctx, e.log, stages...)
 }

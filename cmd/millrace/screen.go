@@ -67,6 +67,18 @@ func (s *screen) show(day []stocks.Event, got *stocks.Vectors, waits []time.Dura
 	}
 }
 
+// note writes a text that stays.
+func (s *screen) note(text string) {
+	switch {
+	case s.quiet:
+		return
+	case s.terminal && s.lines > 0: // over the table, which is drawn again below
+		fmt.Fprintf(s.w, "\x1b[%dA\x1b[J", s.lines)
+		s.lines = 0
+	}
+	fmt.Fprintln(s.w, text)
+}
+
 // end shows the last day.
 func (s *screen) end() {
 	switch {

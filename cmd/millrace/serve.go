@@ -126,6 +126,7 @@ func addModels(ctx context.Context, e *engines, c *serve.Config) (err error) {
 		return err
 	}
 	_ = c.Models.Refresh(ctx)
+	e.models = c.Models
 	e.spool, err = serve.OpenSpool(p.SpoolDir(), serve.DefaultSpool, e.log)
 	c.Spool = e.spool
 	return err

@@ -12,15 +12,21 @@ import (
 	"github.com/millrace/millrace/streams"
 )
 
-// A Replay writes the events to their topic, day by day, and looks up the
-// features of each day's symbols right after it.
+// A Replay writes the events to their topic, day by day. Right after each day it
+// looks up the features of the day's symbols, and asks for a prediction of each.
 type Replay struct {
 	Source   *features.Source
 	Cluster  *streams.Cluster
 	Producer *streams.Producer
-	Client   *client.Client                         // of the server that looks up
+	Client   *client.Client                         // of the server that looks up and predicts
 	Pace     time.Duration                          // from the begin of one day to the next; 0: as fast as it goes
 	Served   func([]Event, time.Duration, *Vectors) // gets each day with its freshness and features
+
+	// Asked gets each prediction, or the error of one that was not answered. Nil:
+	// nothing is predicted.
+	Asked func(e *Event, p *client.Prediction, err error) error
+	// Settle is called after each day. Nil: the next day comes at once.
+	Settle func(ctx context.Context, day time.Time) error
 }
 
 // Vectors are the features of a day's symbols, by their row.
@@ -44,6 +50,7 @@ func (r *Replay) Run(ctx context.Context) error {
 		held[i] = next - first
 	}
 	began, n := time.Now(), 0
+	var last []Event // the last day that the topic held whole
 	for _, day := range Days(Events()) {
 		var left []Event
 		for _, e := range day {
@@ -54,7 +61,13 @@ func (r *Replay) Run(ctx context.Context) error {
 			}
 		}
 		if len(left) == 0 {
+			last = day
 			continue
+		}
+		if n == 0 && last != nil && len(left) == len(day) { // an earlier process may not have come to ask about it
+			if err := r.ask(ctx, last); err != nil {
+				return err
+			}
 		}
 		if err := sleepUntil(ctx, began.Add(time.Duration(n)*r.Pace)); err != nil {
 			return err
@@ -63,8 +76,42 @@ func (r *Replay) Run(ctx context.Context) error {
 		if err := r.day(ctx, left); err != nil {
 			return err
 		}
+		if err := r.ask(ctx, day); err != nil {
+			return err
+		}
 	}
-	return r.settle(ctx)
+	if n == 0 && last != nil {
+		if err := r.ask(ctx, last); err != nil {
+			return err
+		}
+	}
+	return r.applied(ctx)
+}
+
+// ask asks for a prediction of each of a day's symbols, and lets the day settle.
+// The ids are the same whenever a day is asked about, so that what is asked twice
+// counts once.
+func (r *Replay) ask(ctx context.Context, day []Event) error {
+	for i := range day {
+		if r.Asked == nil {
+			break
+		}
+		e := &day[i]
+		p, err := r.Client.Predict(ctx, Model, client.PredictRequest{ID: e.ID(), Entity: map[string]any{Entity: e.Symbol}})
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err == nil && !p.AsOf.Equal(e.Time) {
+			return fmt.Errorf("stocks: the prediction of %s is as of %v and not of its day, %v", e.Symbol, p.AsOf, e.Time)
+		}
+		if err := r.Asked(e, p, err); err != nil {
+			return err
+		}
+	}
+	if r.Settle == nil {
+		return nil
+	}
+	return r.Settle(ctx, day[0].Time)
 }
 
 func sleepUntil(ctx context.Context, t time.Time) error {
@@ -125,9 +172,9 @@ func (r *Replay) lookup(ctx context.Context, req client.LookupRequest) (*Vectors
 	}
 }
 
-// settle waits until the log is applied to its end, of which an earlier process
+// applied waits until the log is applied to its end, of which an earlier process
 // may have written a part.
-func (r *Replay) settle(ctx context.Context) error {
+func (r *Replay) applied(ctx context.Context) error {
 	req := client.LookupRequest{Features: []string{View + ":days"}, Entities: map[string][]any{Entity: {"AAPL"}}}
 	for i := range r.Source.Partitions {
 		_, next, err := r.Cluster.Bounds(ctx, r.Source.Topic, i)

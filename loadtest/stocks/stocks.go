@@ -25,6 +25,7 @@ const (
 	Source = "prices"
 	View   = "daily"
 	Entity = "symbol"
+	Model  = "big_move"
 )
 
 // ProjectFile returns the text of the project file.
@@ -49,6 +50,9 @@ type Event struct {
 func (e *Event) Return() (float64, bool) {
 	return math.Log(e.Close / e.Open), e.Open > 0 && e.Close > 0
 }
+
+// ID is that of the prediction that is made after the event.
+func (e *Event) ID() string { return e.Symbol + "-" + e.Time.Format(time.DateOnly) }
 
 // Events returns all events in the order of the file: by time, and within a
 // day by symbol.
