@@ -84,6 +84,21 @@ func TestOpenedSaysWhatWasWritten(t *testing.T) {
 	}
 }
 
+// TestOthersMayRead lets a server be another user, and nobody write by mistake.
+func TestOthersMayRead(t *testing.T) {
+	w, dir := newWorld(t, learn.Binary, 1, 20), filepath.Join(t.TempDir(), "data", "models")
+	folder := filepath.Join(dir, w.write(t, dir))
+	want := map[string]fs.FileMode{folder: fs.ModeDir | 0o755}
+	for _, name := range names(t, folder) {
+		want[filepath.Join(folder, name)] = 0o444
+	}
+	for path, mode := range want {
+		if info, err := os.Stat(path); err != nil || info.Mode() != mode {
+			t.Errorf("%s: %v, %v; want %v", path, info.Mode(), err, mode)
+		}
+	}
+}
+
 // readAll returns the files of a folder.
 func readAll(t testing.TB, folder string) map[string]string {
 	t.Helper()

@@ -280,7 +280,7 @@ func (m *moments) fit() (mean, std float64) {
 	if m.n == 0 {
 		return 0, 0
 	}
-	mean, std = m.mean+0, math.Sqrt(m.squares/m.n) // +0: -0 would not come back from a file
+	mean, std = m.mean, math.Sqrt(m.squares/m.n)
 	if std <= rounding*math.Abs(mean) {
 		std = 0
 	}
