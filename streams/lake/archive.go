@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,12 +49,14 @@ type Counts struct {
 	Files       int64 // written
 }
 
-// An Archiver writes the events of one source's topic to the lake. Every
-// process may run one: where two do, each file is written by one of them.
+// An Archiver writes the records of one topic to a table of the lake: the events
+// of a source, or the examples of a model. Every process may run one: where two
+// do, each file is written by one of them.
 type Archiver struct {
-	root    string
+	at      place
 	cluster *streams.Cluster
-	src     features.Source
+	src     features.Source // the topic, and the columns
+	decoder func() (decoder, error)
 	options Options
 
 	events, undecodable, files atomic.Int64
@@ -63,13 +66,30 @@ type Archiver struct {
 
 // NewArchiver returns an archiver of src, which it checks.
 func NewArchiver(root string, cluster *streams.Cluster, src features.Source, o Options) (*Archiver, error) {
-	if _, err := codec.New(src); err != nil {
+	return newArchiver(eventsOf(root, src.Name), cluster, src, o, func() (decoder, error) {
+		c, err := codec.New(src)
+		if err != nil {
+			return nil, err
+		}
+		return func(value []byte, ev *features.Event) (int64, error) { return 0, c.Decode(value, ev) }, nil
+	})
+}
+
+// A decoder makes an event of a record's value. seq numbers the records of a
+// partition; copies, which have a number that was there, are left out. 0: they
+// have none. The error is errOther for a record of another table.
+type decoder func(value []byte, ev *features.Event) (seq int64, err error)
+
+var errOther = errors.New("the record belongs to another table")
+
+func newArchiver(at place, cluster *streams.Cluster, src features.Source, o Options, decoder func() (decoder, error)) (*Archiver, error) {
+	if _, err := decoder(); err != nil {
 		return nil, err
 	}
 	if _, err := newTable(src); err != nil {
 		return nil, err
 	}
-	return &Archiver{root: root, cluster: cluster, src: src, options: o.orDefaults(), trouble: map[int]error{}}, nil
+	return &Archiver{at: at, cluster: cluster, src: src, decoder: decoder, options: o.orDefaults(), trouble: map[int]error{}}, nil
 }
 
 // Counts returns what has been done so far.
@@ -100,7 +120,7 @@ func (a *Archiver) struggle(partition int, err error) {
 	}
 	a.trouble[partition] = err
 	if before == nil || before.Error() != err.Error() {
-		a.options.Log.Error("the lake waits; what it has not written is still in the topic", "source", a.src.Name, "partition", partition, "error", err)
+		a.options.Log.Error("the lake waits; what it has not written is still in the topic", "table", filepath.Base(a.at.folder), "partition", partition, "error", err)
 	}
 }
 
@@ -116,7 +136,7 @@ func (a *Archiver) Run(ctx context.Context) error {
 	if err != nil || ctx.Err() != nil {
 		return err
 	}
-	if err := sweep(a.root, a.src.Name); err != nil {
+	if err := sweep(a.at); err != nil {
 		return err
 	}
 	ctx, stop := context.WithCancel(ctx)
@@ -157,7 +177,7 @@ func (a *Archiver) connect(ctx context.Context) (id string, partitions int, err 
 func (a *Archiver) follow(ctx context.Context, id string, partition, bytes int) error {
 	f := &follower{a: a, bytes: bytes}
 	var err error
-	if f.dec, err = codec.New(a.src); err != nil {
+	if f.decode, err = a.decoder(); err != nil {
 		return err
 	}
 	if f.t, err = newTable(a.src); err != nil {
@@ -175,13 +195,14 @@ func (a *Archiver) follow(ctx context.Context, id string, partition, bytes int) 
 
 // A follower archives one partition.
 type follower struct {
-	a     *Archiver
-	bytes int
-	dec   *codec.Decoder
-	ev    features.Event
-	t     *table    // what is not written yet
-	h     Header    // of the file that t becomes
-	since time.Time // when its first record came; zero: there is none
+	a      *Archiver
+	bytes  int
+	decode decoder
+	ev     features.Event
+	t      *table    // what is not written yet
+	h      Header    // of the file that t becomes
+	since  time.Time // when its first record came; zero: there is none
+	passed time.Time // when the first record came that is of another table, or a copy; zero: there is none
 }
 
 func (f *follower) session(ctx context.Context) error {
@@ -204,7 +225,7 @@ func (f *follower) session(ctx context.Context) error {
 		if err != nil {
 			return f.explain(err)
 		}
-		if !f.since.IsZero() && time.Since(f.since) >= f.a.options.Age {
+		if f.aged() {
 			if err := f.roll(ctx); err != nil {
 				return err
 			}
@@ -251,16 +272,16 @@ func (f *follower) finish(ctx context.Context, r *streams.Reader) error {
 // which to read.
 func (f *follower) begin(ctx context.Context) (from int64, err error) {
 	f.clear()
-	before, err := last(f.a.root, f.a.src.Name, f.h.Partition)
+	before, err := last(f.a.at, f.h.Partition)
 	if err != nil {
 		return 0, err
 	}
 	if before.Next > 0 && (before.Cluster != f.h.Cluster || before.Topic != f.h.Topic) {
 		return 0, fmt.Errorf("lake: %s has offsets of topic %s of cluster %s, not of topic %s of cluster %s; move it away to begin a new one",
-			Folder(f.a.root, f.a.src.Name), before.Topic, before.Cluster, f.h.Topic, f.h.Cluster)
+			f.a.at.folder, before.Topic, before.Cluster, f.h.Topic, f.h.Cluster)
 	}
 	f.h.First, f.h.Next = before.Next, before.Next
-	f.h.LogStart = before.LogStart
+	f.h.LogStart, f.h.Seq = before.LogStart, before.Seq
 	if before.Next > 0 {
 		return before.Next, nil
 	}
@@ -298,16 +319,37 @@ func (f *follower) fetch(ctx context.Context, r *streams.Reader) (streams.Batch,
 }
 
 func (f *follower) add(r *streams.Record) {
+	f.h.Next = r.Offset + 1
+	seq, err := f.decode(r.Value, &f.ev)
+	again := seq > 0 && seq <= f.h.Seq
+	f.h.Seq = max(f.h.Seq, seq)
+	if again || errors.Is(err, errOther) {
+		if f.passed.IsZero() {
+			f.passed = time.Now()
+		}
+		return
+	}
 	if f.since.IsZero() {
 		f.since = time.Now()
 	}
-	f.h.Next = r.Offset + 1
-	if err := f.dec.Decode(r.Value, &f.ev); err != nil {
+	if err != nil {
 		f.h.Undecodable++
 		return
 	}
 	f.ev.Arrival = r.Time
 	f.t.append(&f.ev, f.h.Partition, r.Offset)
+}
+
+// idleAge is after how long a file without rows is written where the topic has
+// only had records of other tables: the lake must not fall behind what the topic
+// still has, nor have a file for each of them.
+const idleAge = time.Hour
+
+func (f *follower) idle() bool { return !f.passed.IsZero() && time.Since(f.passed) >= idleAge }
+
+// aged reports whether what is at hand has waited for long enough.
+func (f *follower) aged() bool {
+	return !f.since.IsZero() && time.Since(f.since) >= f.a.options.Age || f.idle()
 }
 
 func (f *follower) full() bool {
@@ -317,11 +359,11 @@ func (f *follower) full() bool {
 // roll writes what is at hand, if anything is. While that fails it tries again,
 // until ctx ends, and at least once.
 func (f *follower) roll(ctx context.Context) error {
-	if f.since.IsZero() {
+	if f.since.IsZero() && !f.idle() {
 		return nil
 	}
 	for try := 0; ; try++ {
-		err := publish(f.a.root, f.a.src.Name, f.h, f.t)
+		err := publish(f.a.at, f.h, f.t)
 		if err == nil {
 			break
 		}
@@ -342,21 +384,20 @@ func (f *follower) roll(ctx context.Context) error {
 
 func (f *follower) clear() {
 	f.t.reset()
-	f.since = time.Time{}
+	f.since, f.passed = time.Time{}, time.Time{}
 }
 
 // explain says what to do about an offset that the log does not have.
 func (f *follower) explain(err error) error {
 	var out *streams.OutOfRange
 	if !errors.As(err, &out) {
-		return fmt.Errorf("lake: source %q: %w", f.a.src.Name, err)
+		return fmt.Errorf("lake: %s: %w", f.a.at.name, err)
 	}
-	folder := Folder(f.a.root, f.a.src.Name)
 	if out.Offset > out.Next {
-		return fmt.Errorf("lake: source %q: %w: the topic has lost records or was made anew; move %s away to begin a new lake", f.a.src.Name, err, folder)
+		return fmt.Errorf("lake: %s: %w: the topic has lost records or was made anew; move %s away to begin a new lake", f.a.at.name, err, f.a.at.folder)
 	}
-	return fmt.Errorf("lake: source %q: %w: offsets %d to %d were deleted before they were archived; lengthen the topic's retention, and move %s away to begin a new lake",
-		f.a.src.Name, err, out.Offset, out.First-1, folder)
+	return fmt.Errorf("lake: %s: %w: offsets %d to %d were deleted before they were archived; lengthen the topic's retention, and move %s away to begin a new lake",
+		f.a.at.name, err, out.Offset, out.First-1, f.a.at.folder)
 }
 
 // pause waits longer after each try, up to 30 s or the end of ctx.

@@ -251,7 +251,7 @@ func TestArchiverRefusesAnotherLog(t *testing.T) {
 	} {
 		w.root = t.TempDir()
 		h.EventTime = "t"
-		if err := publish(w.root, "ticks", h, newTestTable(t, ticks)); err != nil {
+		if err := publish(eventsOf(w.root, "ticks"), h, newTestTable(t, ticks)); err != nil {
 			t.Fatal(err)
 		}
 		err := w.archiver(t, Options{}).Run(t.Context())
@@ -332,7 +332,7 @@ func writeOn(root string) error {
 			ev := randomEvent(everything, 0, o)
 			tab.append(&ev, 0, o)
 		}
-		temp, err := prepare(root, "all", Header{Range: r, EventTime: "t"}, tab)
+		temp, err := prepare(eventsOf(root, "all"), Header{Range: r, EventTime: "t"}, tab)
 		if err != nil {
 			return err
 		}

@@ -1,8 +1,8 @@
 // Package lake keeps the events of topics as Parquet files, for everything that
 // looks back further than a topic does.
 //
-// Under the root there is a folder events_SOURCE for each source. A file in it
-// is PARTITION-OFFSET.parquet, both padded with zeros so that names sort in log
+// Under the root there is a folder events_SOURCE for each source, and one
+// examples_MODEL for each model, which Examples describes. A file in it is PARTITION-OFFSET.parquet, both padded with zeros so that names sort in log
 // order, and stands for a range of offsets of one partition: from the offset in
 // its name up to that in its metadata, where the next file begins. Records of
 // the range that are not events are left out, and so is what the log had
@@ -45,10 +45,22 @@ type Header struct {
 	EventTime   string // the field that was the event time
 	LogStart    int64  // the first offset that the log still had when the file was begun
 	Undecodable int64  // records of the range that were no events
+	Seq         int64  // the greatest number of a record up to Next; 0: the topic's records have none
 }
 
 // Folder returns the folder of a source's events.
-func Folder(root, source string) string { return filepath.Join(root, "events_"+source) }
+func Folder(root, source string) string { return eventsOf(root, source).folder }
+
+// A place is where a table of the lake lies.
+type place struct {
+	folder string
+	name   string // as messages show it
+}
+
+// eventsOf is the place of a source's events.
+func eventsOf(root, source string) place {
+	return place{filepath.Join(root, "events_"+source), fmt.Sprintf("source %q", source)}
+}
 
 const suffix = ".parquet"
 
@@ -75,10 +87,9 @@ type entry struct {
 	first     int64
 }
 
-// list returns the files of a source by (partition, offset).
-func list(root, source string) ([]entry, error) {
-	folder := Folder(root, source)
-	names, err := os.ReadDir(folder) // sorted by name
+// list returns the files of a place by (partition, offset).
+func list(at place) ([]entry, error) {
+	names, err := os.ReadDir(at.folder) // sorted by name
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -88,7 +99,7 @@ func list(root, source string) ([]entry, error) {
 	var entries []entry
 	for _, n := range names {
 		if partition, first, ok := parseName(n.Name()); ok {
-			entries = append(entries, entry{filepath.Join(folder, n.Name()), partition, first})
+			entries = append(entries, entry{filepath.Join(at.folder, n.Name()), partition, first})
 		}
 	}
 	return entries, nil
@@ -97,13 +108,13 @@ func list(root, source string) ([]entry, error) {
 // Tail returns the offset after the last that the lake has of a partition, 0 if
 // it has nothing.
 func Tail(root, source string, partition int) (next int64, err error) {
-	h, err := last(root, source, partition)
+	h, err := last(eventsOf(root, source), partition)
 	return h.Next, err
 }
 
 // last returns the header of a partition's last file, the zero Header if there is none.
-func last(root, source string, partition int) (h Header, err error) {
-	entries, err := list(root, source)
+func last(at place, partition int) (h Header, err error) {
+	entries, err := list(at)
 	if err != nil {
 		return h, err
 	}

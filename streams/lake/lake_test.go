@@ -72,7 +72,7 @@ func write(root string, src features.Source, t *table, r Range, keep func(int64)
 			t.append(&ev, r.Partition, o)
 		}
 	}
-	return publish(root, src.Name, Header{Range: r, Cluster: "c", Topic: src.Topic, EventTime: src.EventTime}, t)
+	return publish(eventsOf(root, src.Name), Header{Range: r, Cluster: "c", Topic: src.Topic, EventTime: src.EventTime}, t)
 }
 
 func every(int64) bool { return true }
@@ -163,7 +163,7 @@ func TestNaNIsMissingUnlessTheSourceAllowsIt(t *testing.T) {
 			ev.Values[2] = v
 			tab.append(&ev, 0, int64(i))
 		}
-		if err := publish(root, src.Name, Header{Range: Range{0, 0, 4}, EventTime: "t"}, tab); err != nil {
+		if err := publish(eventsOf(root, src.Name), Header{Range: Range{0, 0, 4}, EventTime: "t"}, tab); err != nil {
 			t.Fatal(err)
 		}
 		rows, err := readAll(t, root, src)
@@ -363,7 +363,7 @@ func TestCrashBetweenSteps(t *testing.T) {
 	mustWrite(t, root, everything, Range{0, 0, 10})
 	ev := randomEvent(everything, 0, 10)
 	tab.append(&ev, 0, 10)
-	temp, err := prepare(root, "all", Header{Range: Range{0, 10, 11}, EventTime: "t"}, tab)
+	temp, err := prepare(eventsOf(root, "all"), Header{Range: Range{0, 10, 11}, EventTime: "t"}, tab)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -381,14 +381,14 @@ func TestCrashBetweenSteps(t *testing.T) {
 	}
 	checkWhole(t, root, 15)
 
-	if err := sweep(root, "all"); err != nil || len(temps(t, root)) != 1 {
+	if err := sweep(eventsOf(root, "all")); err != nil || len(temps(t, root)) != 1 {
 		t.Errorf("a young file was swept: %v", err)
 	}
 	old := time.Now().Add(-2 * time.Hour)
 	if err := os.Chtimes(temp, old, old); err != nil {
 		t.Fatal(err)
 	}
-	if err := sweep(root, "all"); err != nil || len(temps(t, root)) != 0 {
+	if err := sweep(eventsOf(root, "all")); err != nil || len(temps(t, root)) != 0 {
 		t.Errorf("what a dead writer left is still there: %v", err)
 	}
 	checkWhole(t, root, 15)
@@ -463,7 +463,7 @@ func BenchmarkWrite(b *testing.B) {
 		tab.append(&ev, 0, o)
 	}
 	for i := 0; b.Loop(); i++ {
-		if err := publish(root, "all", Header{Range: Range{0, int64(i), int64(i) + 1}, EventTime: "t"}, tab); err != nil {
+		if err := publish(eventsOf(root, "all"), Header{Range: Range{0, int64(i), int64(i) + 1}, EventTime: "t"}, tab); err != nil {
 			b.Fatal(err)
 		}
 	}

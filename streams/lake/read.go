@@ -29,13 +29,17 @@ type Row struct {
 // has changed, a file that cannot be read, and ranges that do not join are
 // errors, which end the sequence. Files that come while it runs are not read.
 func Events(ctx context.Context, root string, src features.Source) iter.Seq2[Row, error] {
+	return read(ctx, eventsOf(root, src.Name), src)
+}
+
+func read(ctx context.Context, at place, src features.Source) iter.Seq2[Row, error] {
 	return func(yield func(Row, error) bool) {
 		t, err := newTable(src)
 		if err != nil {
 			yield(Row{}, err)
 			return
 		}
-		entries, err := list(root, src.Name)
+		entries, err := list(at)
 		if err != nil {
 			yield(Row{}, err)
 			return
@@ -173,6 +177,9 @@ func parseHeader(pq *file.Reader) (h Header, err error) {
 	h.Partition, h.First, h.Next = int(number(keyPartition)), number(keyFirst), number(keyNext)
 	h.Cluster, h.Topic, h.EventTime = text(keyCluster), text(keyTopic), text(keyEventTime)
 	h.LogStart, h.Undecodable = number(keyLogStart), number(keyUndecodable)
+	if pq.MetaData().KeyValueMetadata().FindValue(keySeq) != nil {
+		h.Seq = number(keySeq)
+	}
 	return h, err
 }
 

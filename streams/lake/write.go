@@ -25,24 +25,23 @@ var ErrTaken = errors.New("another writer was first")
 // publish makes a file of t's rows, and with it h.Range a part of the lake. It
 // returns an error that wraps ErrTaken if the name is taken; after any error
 // the lake is as it was.
-func publish(root, source string, h Header, t *table) error {
-	temp, err := prepare(root, source, h, t)
+func publish(at place, h Header, t *table) error {
+	temp, err := prepare(at, h, t)
 	if err == nil {
-		err = install(temp, filepath.Join(Folder(root, source), fileName(h.Partition, h.First)))
+		err = install(temp, filepath.Join(at.folder, fileName(h.Partition, h.First)))
 	}
 	if err != nil {
-		return fmt.Errorf("lake: source %q: writing offsets %d to %d of partition %d: %w", source, h.First, h.Next-1, h.Partition, err)
+		return fmt.Errorf("lake: %s: writing offsets %d to %d of partition %d: %w", at.name, h.First, h.Next-1, h.Partition, err)
 	}
 	return nil
 }
 
 // prepare writes a whole file, synced, under a name that is not the lake's.
-func prepare(root, source string, h Header, t *table) (temp string, err error) {
-	folder := Folder(root, source)
-	if err := os.MkdirAll(folder, 0o755); err != nil {
+func prepare(at place, h Header, t *table) (temp string, err error) {
+	if err := os.MkdirAll(at.folder, 0o755); err != nil {
 		return "", err
 	}
-	f, err := os.CreateTemp(folder, tempPrefix)
+	f, err := os.CreateTemp(at.folder, tempPrefix)
 	if err != nil {
 		return "", err
 	}
@@ -83,16 +82,15 @@ func syncFolder(path string) error {
 }
 
 // sweep removes what writers that died have left: nobody writes a file for an hour.
-func sweep(root, source string) error {
-	folder := Folder(root, source)
-	names, err := os.ReadDir(folder)
+func sweep(at place) error {
+	names, err := os.ReadDir(at.folder)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("lake: %w", err)
 	}
 	for _, n := range names {
 		info, err := n.Info()
 		if err == nil && strings.HasPrefix(n.Name(), tempPrefix) && time.Since(info.ModTime()) > time.Hour {
-			os.Remove(filepath.Join(folder, n.Name()))
+			os.Remove(filepath.Join(at.folder, n.Name()))
 		}
 	}
 	return nil
@@ -108,6 +106,7 @@ const (
 	keyEventTime   = "millrace.event_time"
 	keyLogStart    = "millrace.log_start"
 	keyUndecodable = "millrace.undecodable"
+	keySeq         = "millrace.seq" // only where the topic's records are numbered
 )
 
 func (h Header) metadata() metadata.KeyValueMetadata {
@@ -123,6 +122,9 @@ func (h Header) metadata() metadata.KeyValueMetadata {
 		{keyUndecodable, strconv.FormatInt(h.Undecodable, 10)},
 	} {
 		_ = m.Append(kv[0], kv[1]) // appending to a slice cannot fail
+	}
+	if h.Seq > 0 {
+		_ = m.Append(keySeq, strconv.FormatInt(h.Seq, 10))
 	}
 	return m
 }
