@@ -53,7 +53,7 @@ func TestPathsAreTakenAsTheyAre(t *testing.T) {
 
 // TestSeveralOpenANewFileAtOnce: one of them makes the schema.
 func TestSeveralOpenANewFileAtOnce(t *testing.T) {
-	for range 5 {
+	for range 3 {
 		path := filepath.Join(t.TempDir(), "data", "registry.db")
 		var wg sync.WaitGroup
 		for range 8 {

@@ -210,18 +210,28 @@ func TestEveryCallInEveryState(t *testing.T) {
 	}
 	for _, line := range lines[1:] {
 		cells := strings.Fields(line)
-		for i, name := range names {
-			t.Run(cells[0]+"/"+name, func(t *testing.T) {
-				t.Parallel()
-				testCall(t, cells[0], name, cells[i+1])
-			})
-		}
+		t.Run(cells[0], func(t *testing.T) {
+			t.Parallel()
+			var w *world
+			var number int
+			var id int64
+			for i, name := range names {
+				if w == nil {
+					w = newWorld(t)
+					number, id = situations[cells[0]](w)
+				}
+				if changed := w.testCall(number, id, name, cells[i+1]); changed {
+					w = nil
+				}
+			}
+		})
 	}
 }
 
-func testCall(t *testing.T, situation, call, want string) {
-	w := newWorld(t)
-	number, id := situations[situation](w)
+// testCall makes a call and checks what has come of it. It reports whether
+// anything has changed.
+func (w *world) testCall(number int, id int64, call, want string) bool {
+	w.t.Helper()
 	w.check()
 	before := w.everything()
 	err := calls[call](w, number, id)
@@ -230,18 +240,20 @@ func testCall(t *testing.T, situation, call, want string) {
 	state, same := strings.CutPrefix(want, "=")
 	switch {
 	case refused && !errors.Is(err, kind):
-		t.Errorf("error %v, want %v", err, kind)
+		w.t.Errorf("%s: error %v, want %v", call, err, kind)
 	case !refused:
 		w.must(err)
-		v, err := w.Version(t.Context(), model, number)
+		v, err := w.Version(w.t.Context(), model, number)
 		w.must(err)
 		if string(v.State) != state {
-			t.Errorf("state %s, want %s", v.State, state)
+			w.t.Errorf("%s: state %s, want %s", call, v.State, state)
 		}
 	}
-	if unchanged := reflect.DeepEqual(before, w.everything()); unchanged != (refused || same) {
-		t.Errorf("unchanged: %t, of a call that should give %s", unchanged, want)
+	changed := !reflect.DeepEqual(before, w.everything())
+	if changed == (refused || same) {
+		w.t.Errorf("%s: changed %t, of a call that should give %s", call, changed, want)
 	}
+	return changed
 }
 
 // everything is all that the registry holds.
