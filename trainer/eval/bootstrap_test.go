@@ -29,46 +29,54 @@ func dependent(random *rand.Rand, days int, phi float64, draw func(*rand.Rand) f
 func normal(random *rand.Rand) float64 { return random.NormFloat64() }
 
 // TestErrorRate counts how often the lower bound of a mean of 0 is above 0. At
-// 95 % it may be 5 % of times, so that more than 36 of 500 come once in a
+// 95 % it may be 5 % of times, so that more than 30 of 400 come once in a
 // hundred.
 func TestErrorRate(t *testing.T) {
-	for name, draw := range map[string]func(*rand.Rand) float64{"normal": normal, "student": student3} {
-		for _, phi := range []float64{0, 0.5} {
-			for _, blocks := range []int{minBlocks, 10, 25, 50} {
-				t.Run(fmt.Sprintf("%s, phi %v, %d blocks", name, phi, blocks), func(t *testing.T) {
-					t.Parallel()
-					if wrong := errorsIn(t, 500, blocks, phi, draw, 20); wrong > 36 {
-						t.Errorf("%d of 500 lower bounds are above the mean", wrong)
-					}
-				})
+	for _, test := range []struct {
+		name   string
+		draw   func(*rand.Rand) float64
+		phi    float64
+		blocks int
+	}{
+		{"independent days", normal, 0, 10},
+		{"days that are alike", normal, 0.5, 10},
+		{"heavy tails, least blocks", student3, 0.5, minBlocks},
+		{"heavy tails, ten blocks", student3, 0.5, 10},
+		{"heavy tails, many blocks", student3, 0.5, 40},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			if wrong := errorsIn(t, 400, test.blocks, test.phi, test.draw, Bootstrap{Replicates: 400}); wrong > 30 {
+				t.Errorf("%d of 400 lower bounds are above the mean", wrong)
 			}
-		}
+		})
 	}
 }
 
-// errorsIn counts lower bounds above 0 over so many seeds. Blocks are of so
-// many days, and there are so many as 20 days would make.
-func errorsIn(t *testing.T, seeds, blocks int, phi float64, draw func(*rand.Rand) float64, periods int) (wrong int) {
+// errorsIn counts lower bounds above 0 over so many seeds, of so many blocks of
+// 20 days.
+func errorsIn(t *testing.T, seeds, blocks int, phi float64, draw func(*rand.Rand) float64, b Bootstrap) (wrong int) {
 	t.Helper()
 	random := rand.New(rand.NewPCG(3, uint64(blocks)))
-	for seed := range seeds {
+	for range seeds {
 		times, diffs := dependent(random, 20*blocks, phi, draw)
-		lo, _, _, err := Interval(times, diffs, Bootstrap{Periods: periods, Replicates: 400, Seed: uint64(seed)})
+		lo, _, _, err := Interval(times, diffs, b)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if lo > 0 {
 			wrong++
 		}
+		b.Seed++
 	}
 	return wrong
 }
 
 // TestShortBlocksAreNotEnough shows what blocks are for: with blocks of one day
-// the same data deceive far more often than they may.
+// days that are alike deceive far more often than they may.
 func TestShortBlocksAreNotEnough(t *testing.T) {
-	if wrong := errorsIn(t, 300, 10, 0.9, normal, 1); wrong < 30 {
-		t.Errorf("%d of 300 lower bounds of blocks of a day are above the mean: 15 would be right", wrong)
+	if wrong := errorsIn(t, 100, 10, 0.9, normal, Bootstrap{Periods: 1, Replicates: 100}); wrong < 15 {
+		t.Errorf("%d of 100 lower bounds of blocks of a day are above the mean: 5 would be right", wrong)
 	}
 }
 

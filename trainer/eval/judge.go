@@ -75,8 +75,14 @@ func Judge(task string, g Gate, horizon time.Duration, c *Cohort) Judgement {
 	}
 	lo, hi := s.bounds(g.Confidence)
 	j.Gain = Bounds{Number(lo), Number(s.mean), Number(hi)}
-	vetoed := j.slice(task, g, b, c, gains)
-	j.conclude(enough, vetoed)
+	dropped := j.slice(task, g, b, c, gains)
+	verdict := j.conclude()
+	if j.sliceReasons(g, dropped) {
+		verdict = Reject
+	}
+	if enough {
+		j.Verdict = verdict
+	}
 	return j
 }
 
@@ -103,30 +109,24 @@ func (j *Judgement) measure(task string, c *Cohort) {
 }
 
 // conclude decides by the bounds and says why.
-func (j *Judgement) conclude(enough, vetoed bool) {
-	percent := 100 * j.Confidence
+func (j *Judgement) conclude() Verdict {
+	percent, margin := 100*j.Confidence, Number(j.Margin)
 	how := "better"
 	if j.Gain.Mean < 0 {
 		how = "worse"
 	}
 	sentence := fmt.Sprintf("%s %.4f against the champion's %.4f: %s by %.4f", j.Metric,
 		j.Candidate.Loss, j.Champion.Loss, how, math.Abs(float64(j.Gain.Mean)))
-	margin := Number(j.Margin)
-	switch decide(j.Gain, margin) {
+	verdict := decide(j.Gain, margin)
+	switch verdict {
 	case Promote:
 		j.because("%s, %.4g %% lower bound %.4f, margin %v", sentence, percent, j.Gain.Lo, margin)
-		if enough && !vetoed {
-			j.Verdict = Promote
-		}
 	case Reject:
 		j.because("%s, %.4g %% upper bound %.4f, margin %v", sentence, percent, j.Gain.Hi, margin)
-		vetoed = true
 	default:
 		j.because("%s, but the %.4g %% bounds %.4f and %.4f have the margin %v between them", sentence, percent, j.Gain.Lo, j.Gain.Hi, margin)
 	}
-	if enough && vetoed {
-		j.Verdict = Reject
-	}
+	return verdict
 }
 
 // decide compares the bounds of a gain with a margin. A bound on the margin

@@ -236,7 +236,7 @@ func flattened(t *testing.T, j Judgement) map[string]any {
 }
 
 func TestRowsOfOneTimeHaveNoOrder(t *testing.T) {
-	for seed := range uint64(20) {
+	for seed := range uint64(6) {
 		c := panelCohort(seed)
 		random := rand.New(rand.NewPCG(seed, 1))
 		order := make([]int, 0, len(c.Time))
@@ -259,7 +259,7 @@ func TestRowsOfOneTimeHaveNoOrder(t *testing.T) {
 }
 
 func TestSwappingTheModelsMirrorsTheGain(t *testing.T) {
-	for seed := range uint64(20) {
+	for seed := range uint64(6) {
 		c := panelCohort(seed)
 		j := Judge(binary, panelGate, 0, c)
 		c.Candidate, c.Champion = c.Champion, c.Candidate
@@ -352,11 +352,44 @@ func TestManySlices(t *testing.T) {
 		}
 	}
 	want := []string{
-		"100 slices beyond the 1000 with the most rows are not listed",
-		"900 of 1000 slices are not judged; the first is user=0100: only the 100 slices with the most rows are judged",
 		"squared error 1.0000 against the champion's 4.0000: better by 3.0000, 95 % lower bound 3.0000, margin 0",
+		"900 of 1000 slices are not judged; the first is user=0100: only the 100 slices with the most rows are judged",
+		"100 slices beyond the 1000 with the most rows are not listed",
 	}
 	if j.Verdict != Promote || !slices.Equal(j.Reasons, want) || judged != maxJudged || len(j.Slices) != maxListed {
 		t.Errorf("%s, %d of %d slices judged, for %q", j.Verdict, judged, len(j.Slices), j.Reasons)
 	}
+}
+
+// FuzzJudge gives the gate columns of any doubles at any times: it must answer
+// with a reason, in JSON, and never promote what it has no bound for.
+func FuzzJudge(f *testing.F) {
+	f.Add(uint64(1), 40, 1.0, 0.5, false, int64(1))
+	f.Add(uint64(2), 100, math.NaN(), 0.5, true, int64(-1))
+	f.Add(uint64(3), 100, 1e308, -1e308, false, int64(math.MaxInt64))
+	f.Add(uint64(4), 0, 0.0, math.Inf(1), true, int64(math.MinInt64))
+	f.Fuzz(func(t *testing.T, seed uint64, rows int, one, two float64, isBinary bool, step int64) {
+		random := rand.New(rand.NewPCG(seed, 9))
+		values := []float64{one, two, 0, 1, one + two, one * two}
+		c := &Cohort{Slices: map[string][]string{"s": nil}}
+		for i := range min(max(rows, 0), 300) {
+			c.Time = append(c.Time, int64(i)*step)
+			c.Label = append(c.Label, values[random.IntN(len(values))])
+			c.Candidate = append(c.Candidate, values[random.IntN(len(values))])
+			c.Champion = append(c.Champion, values[random.IntN(len(values))])
+			c.Slices["s"] = append(c.Slices["s"], string(rune('a'+random.IntN(3))))
+		}
+		task := regression
+		if isBinary {
+			task = binary
+		}
+		gate := Gate{Rows: 30, Periods: 1 + random.IntN(3), MinSlice: 5, Replicates: 400, Slices: []string{"s"}, Seed: seed}
+		j := Judge(task, gate, time.Duration(random.IntN(3)), c)
+		if len(j.Reasons) == 0 || j.Verdict == Promote && !(j.Gain.Lo > 0) {
+			t.Errorf("%s for %q with a gain of %v", j.Verdict, j.Reasons, j.Gain)
+		}
+		if _, err := json.Marshal(j); err != nil {
+			t.Error(err)
+		}
+	})
 }

@@ -32,12 +32,9 @@ const (
 	maxListed = 1000
 )
 
-// slice judges the slices and reports whether one vetoes.
-func (j *Judgement) slice(task string, g Gate, b Bootstrap, c *Cohort, gains []float64) bool {
+// slice judges the slices. It returns how many there are beyond those listed.
+func (j *Judgement) slice(task string, g Gate, b Bootstrap, c *Cohort, gains []float64) (dropped int) {
 	parts, dropped := c.parts(g)
-	if dropped > 0 {
-		j.because("%d slices beyond the %d with the most rows are not listed", dropped, maxListed)
-	}
 	var ps []float64
 	var of []int
 	for _, p := range parts {
@@ -52,7 +49,7 @@ func (j *Judgement) slice(task string, g Gate, b Bootstrap, c *Cohort, gains []f
 		j.Slices[i].Adjusted, j.Slices[i].Veto = Number(adjusted[k]), reject[k]
 	}
 	j.inOrder(g)
-	return j.sliceReasons(g, len(ps))
+	return dropped
 }
 
 // A part is the rows of one slice, in order.
@@ -123,22 +120,28 @@ func (j *Judgement) inOrder(g Gate) {
 	})
 }
 
-// sliceReasons says what each veto is about and how many slices are not judged.
-func (j *Judgement) sliceReasons(g Gate, judged int) (vetoed bool) {
+// sliceReasons says what each veto is about and how many slices are not judged,
+// and reports whether there is a veto.
+func (j *Judgement) sliceReasons(g Gate, dropped int) (vetoed bool) {
 	var without []SliceReport
 	for _, s := range j.Slices {
 		if !s.Judged {
 			without = append(without, s)
 		}
+	}
+	for _, s := range j.Slices {
 		if s.Veto {
 			vetoed = true
 			j.because("slice %s=%s: %s %.4f against the champion's %.4f on %d rows: worse by %.4f, more than the tolerance %v (p %v; %v by Holm, judged slices: %d)",
-				s.Column, s.Value, j.Metric, s.Candidate.Loss, s.Champion.Loss, s.Rows, -s.Gain.Mean, g.Tolerance, s.P, s.Adjusted, judged)
+				s.Column, s.Value, j.Metric, s.Candidate.Loss, s.Champion.Loss, s.Rows, -s.Gain.Mean, g.Tolerance, s.P, s.Adjusted, len(j.Slices)-len(without))
 		}
 	}
 	if len(without) > 0 {
 		first := without[0]
 		j.because("%d of %d slices are not judged; the first is %s=%s: %s", len(without), len(j.Slices), first.Column, first.Value, first.Why)
+	}
+	if dropped > 0 {
+		j.because("%d slices beyond the %d with the most rows are not listed", dropped, maxListed)
 	}
 	return vetoed
 }
