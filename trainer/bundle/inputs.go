@@ -49,6 +49,33 @@ func CheckInputs(inputs []Input) error {
 	return nil
 }
 
+// CheckVector reports whether x is a vector of the inputs: one value each, of its
+// kind or missing. Whole numbers and others may stand for each other.
+func CheckVector(inputs []Input, x []features.Value) error {
+	if len(x) != len(inputs) {
+		return wrongLength(len(x), len(inputs))
+	}
+	for i := range inputs {
+		if in := &inputs[i]; !takes(in.Kind, x[i].Kind) {
+			return wrongKind(in.Name, in.Kind, x[i].Kind)
+		}
+	}
+	return nil
+}
+
+// takes reports whether an input takes values of a kind.
+func takes(input, value features.Kind) bool {
+	return value == input || value == expr.Missing || value.Numeric() && input.Numeric()
+}
+
+func wrongLength(values, inputs int) error {
+	return fmt.Errorf("bundle: a vector of %d values for a model of %d inputs", values, inputs)
+}
+
+func wrongKind(name string, input, value features.Kind) error {
+	return fmt.Errorf("bundle: input %q: the value is of kind %v, and the model takes %v", name, value, input)
+}
+
 // kindOf returns the kind of that name, or Missing.
 func kindOf(name string) features.Kind {
 	for _, k := range [...]features.Kind{expr.Bool, expr.Int, expr.Float, expr.String} {

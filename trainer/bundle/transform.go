@@ -70,7 +70,7 @@ type column struct {
 // FitTransform returns the transform of rows, each of which is a vector of the
 // inputs. It walks rows once, and again where a column has a long tail: it
 // panics where the second walk has other rows. It also panics where inputs fail
-// CheckInputs, a row fails Check, or hashBits, which says that there are
+// CheckInputs, a row fails CheckVector, or hashBits, which says that there are
 // 2^hashBits places, is not within 1 to 30. No rows are all right: then every
 // number is 0.
 func FitTransform(inputs []Input, rows iter.Seq[[]features.Value], hashBits int) *Transform {
@@ -136,17 +136,15 @@ func (t *Transform) measure(rows iter.Seq[[]features.Value]) []moments {
 // Dense returns the number of dense values in a row.
 func (t *Transform) Dense() int { return t.dense }
 
-// Check reports whether x is a vector that the transform can take: one value an
-// input, of its kind or missing. Whole numbers and others may stand for each
-// other.
+// Check reports whether x is a vector that the transform can take, as CheckVector
+// does for its inputs.
 func (t *Transform) Check(x []features.Value) error {
 	if len(x) != len(t.columns) {
-		return fmt.Errorf("bundle: a vector of %d values for a model of %d inputs", len(x), len(t.columns))
+		return wrongLength(len(x), len(t.columns))
 	}
 	for i := range t.columns {
-		c := &t.columns[i]
-		if k := x[i].Kind; k != c.kind && k != expr.Missing && !(k.Numeric() && c.kind.Numeric()) {
-			return fmt.Errorf("bundle: input %q: the value is of kind %v, and the model takes %v", c.name, k, c.kind)
+		if c := &t.columns[i]; !takes(c.kind, x[i].Kind) {
+			return wrongKind(c.name, c.kind, x[i].Kind)
 		}
 	}
 	return nil

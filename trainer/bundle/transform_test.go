@@ -285,7 +285,8 @@ func TestRowUsesSlicesAgain(t *testing.T) {
 
 // TestCheckVector holds what is refused before it is scored.
 func TestCheckVector(t *testing.T) {
-	tr := bundle.FitTransform([]bundle.Input{input("v.n", expr.Int), input("v.b", expr.Bool), input("v.s", expr.String)}, slices.Values([][]features.Value(nil)), 4)
+	inputs := []bundle.Input{input("v.n", expr.Int), input("v.b", expr.Bool), input("v.s", expr.String)}
+	tr := bundle.FitTransform(inputs, slices.Values([][]features.Value(nil)), 4)
 	n, b, s := expr.IntValue(1), expr.BoolValue(true), expr.StringValue("x")
 	for want, x := range map[string][]features.Value{
 		"":                     {n, b, s},
@@ -296,9 +297,10 @@ func TestCheckVector(t *testing.T) {
 		`input "v.s": the value is of kind float, and the model takes string`: {n, b, expr.FloatValue(1)},
 		`input "v.n": the value is of kind time`:                              {expr.TimeValue(1), b, s},
 	} {
-		err := tr.Check(x)
-		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
-			t.Errorf("%v: %v, want %q", x, err, want)
+		for _, err := range []error{tr.Check(x), bundle.CheckVector(inputs, x)} {
+			if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+				t.Errorf("%v: %v, want %q", x, err, want)
+			}
 		}
 	}
 	if err := tr.Check(make([]features.Value, 3)); err != nil {
