@@ -197,7 +197,8 @@ func (m *Models) note(x *model, err error) {
 		m.log.Warn("a model is not loaded as it should be", "problem", line)
 	}
 	x.problem.Store(&line)
-	if old := x.loaded.Load(); old.since.IsZero() {
+	wanted := !x.tried.IsZero() && x.want.Champion != registry.BaseRateVersion
+	if old := x.loaded.Load(); old.since.IsZero() || old.champion.bundle == nil && wanted {
 		now := *old
 		now.degraded = line
 		x.loaded.Store(&now)
@@ -211,8 +212,8 @@ func (m *Models) bring(ctx context.Context, x *model, want registry.Serving) err
 	now := &loaded{revision: want.Revision, base: x.baseRate(want.BaseRate), since: time.Now()}
 	champion, err := m.side(ctx, x, old, want.Champion)
 	if err != nil {
-		if old.since.IsZero() {
-			x.loaded.Store(&loaded{revision: now.revision, base: now.base})
+		if old.champion.bundle == nil {
+			x.loaded.Store(&loaded{revision: now.revision, base: now.base, since: old.since})
 			return fmt.Errorf("version %d cannot be loaded, so the base rate answers: %w", want.Champion, err)
 		}
 		return fmt.Errorf("version %d cannot be loaded, so version %d goes on: %w", want.Champion, old.champion.version, err)
