@@ -58,7 +58,8 @@ const (
 // Interval returns the mean of the differences and a lower and an upper bound
 // of it, each one-sided at the confidence. Row i has times[i], in microseconds
 // and not decreasing; the differences are paired, as of two models' losses on
-// one row, and finite. Fewer than 8 blocks are an error.
+// one row, and finite. Fewer than 8 blocks are an error, with the mean and no
+// bounds.
 //
 // Rows of one time belong together and neighbours in time are alike, so what is
 // drawn is overlapping blocks of whole distinct times, on a circle (Künsch 1989,
@@ -91,7 +92,7 @@ func Interval(times []int64, diffs []float64, b Bootstrap) (lo, mean, hi float64
 	}
 	s := newStudy(times, diffs, b)
 	if s.blocks < minBlocks {
-		return nan, nan, nan, fmt.Errorf("eval: %s", s.tooFew(b))
+		return nan, s.mean, nan, fmt.Errorf("eval: %s", s.tooFew(b))
 	}
 	lo, hi = s.bounds(b.Confidence)
 	return lo, s.mean, hi, nil
@@ -162,6 +163,7 @@ func newStudy(times []int64, diffs []float64, b Bootstrap) study {
 	span := b.Block.Microseconds()
 	tiles, distinct := cut(times, diffs, (span+int64(steps)-1)/int64(steps), (b.Periods+steps-1)/steps)
 	s := study{blocks: len(tiles) / steps, rows: len(times), times: distinct}
+	s.mean, _ = ratio(tiles)
 	if s.blocks < minBlocks {
 		return s
 	}
@@ -169,7 +171,6 @@ func newStudy(times []int64, diffs []float64, b Bootstrap) study {
 		tiles = join(tiles, (len(tiles)+maxTiles-1)/maxTiles)
 		s.blocks = len(tiles) / steps
 	}
-	s.mean, _ = ratio(tiles)
 	blocks := make([]block, len(tiles))
 	for i := range tiles {
 		for k := range steps {

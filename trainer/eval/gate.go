@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -58,13 +59,13 @@ func (g Gate) WithDefaults() Gate {
 	return g
 }
 
-// Check says all that is wrong with a gate that has its defaults, a line each,
-// which begins with the key.
+// Check says all that is wrong with a gate that has its defaults, in one line.
+// Each fault begins with the key of the project file.
 func (g Gate) Check() error {
-	var faults []error
+	var faults []string
 	fault := func(wrong bool, format string, args ...any) {
 		if wrong {
-			faults = append(faults, fmt.Errorf(format, args...))
+			faults = append(faults, fmt.Sprintf(format, args...))
 		}
 	}
 	confident := g.Confidence > 0.5 && g.Confidence < 1
@@ -79,13 +80,16 @@ func (g Gate) Check() error {
 	if confident {
 		least := int(math.Ceil(tailReplicates/(1-g.Confidence) - rounding))
 		fault(g.Replicates > 0 && g.Replicates < least, "replicates: %d: give at least %d at confidence %v", g.Replicates, least, g.Confidence)
-		fault(!(g.PerYear >= g.spends()), "per_year: %v: one judgement spends %.3g, so that none could be made", g.PerYear, g.spends())
+		fault(!(g.PerYear >= g.spends()), "false_per_year: %v: one judgement spends %.3g, so that none could be made", g.PerYear, g.spends())
 	}
 	for i, column := range g.Slices {
 		fault(column == "", "slices: column %d has no name", i+1)
 		fault(slices.Contains(g.Slices[:i], column), "slices: %s is there twice", column)
 	}
-	return errors.Join(faults...)
+	if faults == nil {
+		return nil
+	}
+	return errors.New(strings.Join(faults, "; "))
 }
 
 // rounding is what decimal fractions may be off by as doubles: 20 times 0.05

@@ -23,20 +23,20 @@ func TestGateDefaultsPassTheirCheck(t *testing.T) {
 
 func TestGateCheckNamesTheKey(t *testing.T) {
 	for want, spoil := range map[string]func(g *Gate){
-		"rows: -1: give 1 to 10000000":                                          func(g *Gate) { g.Rows = -1 },
-		"confidence: 1: give a share between 50% and 100%":                      func(g *Gate) { g.Confidence = 1 },
-		"confidence: NaN: give a share between 50% and 100%":                    func(g *Gate) { g.Confidence = math.NaN() },
-		"margin: +Inf: give a finite number":                                    func(g *Gate) { g.Margin = math.Inf(1) },
-		"tolerance: -0.1: give a number from 0":                                 func(g *Gate) { g.Tolerance = -0.1 },
-		"min_slice: -1: give at least 1":                                        func(g *Gate) { g.MinSlice = -1 },
-		"block: -1s: give a positive duration":                                  func(g *Gate) { g.Block = -time.Second },
-		"periods: -20: give 1 to 1000000":                                       func(g *Gate) { g.Periods = -20 },
-		"replicates: 100001: give 1 to 100000":                                  func(g *Gate) { g.Replicates = 100_001 },
-		"replicates: 399: give at least 400 at confidence 0.95":                 func(g *Gate) { g.Replicates = 399 },
-		"per_year: 0.04: one judgement spends 0.05, so that none could be made": func(g *Gate) { g.PerYear = 0.04 },
-		"slices: column 1 has no name":                                          func(g *Gate) { g.Slices = []string{""} },
-		"slices: symbol is there twice":                                         func(g *Gate) { g.Slices = []string{"symbol", "symbol"} },
-		"rows: 0: give 1 to 10000000\nperiods: 0: give 1 to 1000000":            func(g *Gate) { g.Rows, g.Periods = 0, 0 },
+		"rows: -1: give 1 to 10000000":                                                func(g *Gate) { g.Rows = -1 },
+		"confidence: 1: give a share between 50% and 100%":                            func(g *Gate) { g.Confidence = 1 },
+		"confidence: NaN: give a share between 50% and 100%":                          func(g *Gate) { g.Confidence = math.NaN() },
+		"margin: +Inf: give a finite number":                                          func(g *Gate) { g.Margin = math.Inf(1) },
+		"tolerance: -0.1: give a number from 0":                                       func(g *Gate) { g.Tolerance = -0.1 },
+		"min_slice: -1: give at least 1":                                              func(g *Gate) { g.MinSlice = -1 },
+		"block: -1s: give a positive duration":                                        func(g *Gate) { g.Block = -time.Second },
+		"periods: -20: give 1 to 1000000":                                             func(g *Gate) { g.Periods = -20 },
+		"replicates: 100001: give 1 to 100000":                                        func(g *Gate) { g.Replicates = 100_001 },
+		"replicates: 399: give at least 400 at confidence 0.95":                       func(g *Gate) { g.Replicates = 399 },
+		"false_per_year: 0.04: one judgement spends 0.05, so that none could be made": func(g *Gate) { g.PerYear = 0.04 },
+		"slices: column 1 has no name":                                                func(g *Gate) { g.Slices = []string{""} },
+		"slices: symbol is there twice":                                               func(g *Gate) { g.Slices = []string{"symbol", "symbol"} },
+		"rows: 0: give 1 to 10000000; periods: 0: give 1 to 1000000":                  func(g *Gate) { g.Rows, g.Periods = 0, 0 },
 	} {
 		g := Gate{}.WithDefaults()
 		spoil(&g)

@@ -69,7 +69,7 @@ func Judge(task string, g Gate, horizon time.Duration, c *Cohort) Judgement {
 		return j.because("the losses are too large for their differences to be summed")
 	}
 	s := newStudy(c.Time, gains, b)
-	j.Times, j.Blocks = s.times, s.blocks
+	j.Times, j.Blocks, j.Gain.Mean = s.times, s.blocks, Number(s.mean)
 	if s.blocks < minBlocks {
 		return j.because("too little data: %s", s.tooFew(b))
 	}
