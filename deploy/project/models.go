@@ -327,6 +327,7 @@ func (c *checker) entity(plan *features.Plan, m *Model, at []string) {
 
 // truth checks the label and compiles it.
 func (c *checker) truth(p *Project, m *Model, at func(...string) []string) {
+	m.Label.Binary = m.Task == learn.Binary
 	m.Label, m.Labeler = m.Label.WithDefaults(), nil
 	if m.Label.Join == "" && m.Label.Source == "" {
 		c.fault(at("label"), "missing; say what comes true, as {source: %s, join: next_event, value: ..., horizon: 7d}", p.Sources[0].Name)
