@@ -175,11 +175,10 @@ func (j *joiner) applyOne(ctx context.Context, rec *streams.Record, i int) error
 
 // tick moves the clock and closes what is due, in the order of (due, entity).
 // Where that is more than a commit takes, a commit in between leaves the tick to
-// be applied again; it is known by what is still due.
+// be taken again. Something is then still due, so that what is emitted in the end
+// does not depend on where the commits were.
 func (j *joiner) tick(ctx context.Context, at int64) error {
-	if !j.core.Tick(at) && !j.timers.due(j.core.Clock()) {
-		return nil
-	}
+	j.core.Tick(at)
 	j.at = -1 // what panics from here on is not about the tick
 	for j.timers.due(j.core.Clock()) {
 		if err := j.expire(ctx, j.timers.take(j.core.Clock(), dueChunk)); err != nil {

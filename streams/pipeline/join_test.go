@@ -220,14 +220,15 @@ func foldLog(t *testing.T, rules map[string]feedback.Rules, records []streams.Re
 		r, err := feedback.Decode(rec.Value)
 		switch {
 		case err != nil:
-		case r.Tick != nil && shard.Tick(r.Tick.Time):
+		case r.Tick != nil:
+			shard.Tick(r.Tick.Time)
 			type due struct {
 				at  int64
 				key string
 			}
 			var all []due
 			for key, row := range rows {
-				if row.Due() <= r.Tick.Time {
+				if row.Due() <= shard.Clock() {
 					all = append(all, due{row.Due(), key})
 				}
 			}
@@ -237,7 +238,6 @@ func foldLog(t *testing.T, rules map[string]feedback.Rules, records []streams.Re
 				shard.Expire(rows[d.key], model, emit)
 			}
 			shard.Pass(emit)
-		case r.Tick != nil:
 		case r.Outcome != nil && !shard.Origin(r.Outcome):
 			f.copies++
 		default:

@@ -36,6 +36,7 @@ type outcomes struct {
 	// One attempt's.
 	merge    *merge
 	ticked   int64       // the last tick; NoTime: none yet
+	owed     bool        // outcomes have been written since
 	caughtUp atomic.Bool // all that is there has been passed, and is committed
 }
 
@@ -62,7 +63,7 @@ func (o *outcomes) run(ctx context.Context) {
 }
 
 func (o *outcomes) attempt(ctx context.Context) error {
-	o.merge, o.ticked = &merge{host: o.host, status: o.status}, features.NoTime
+	o.merge, o.ticked, o.owed = &merge{host: o.host, status: o.status}, features.NoTime, false
 	o.caughtUp.Store(false)
 	for i := range o.host.cfg.Sources {
 		src := &o.host.cfg.Sources[i]
@@ -84,8 +85,10 @@ func (o *outcomes) attempt(ctx context.Context) error {
 	return o.merge.run(ctx, o.step)
 }
 
-// step writes the outcomes of what is there, and the tick that follows. At the
-// beginning it does not wait for events: a crash may have lost the last tick.
+// step writes the outcomes of what is there, and the tick that follows: when it
+// moves, and where nothing is left to read, so that readers of the examples know
+// that they have all of them. At the beginning it does not wait for events: a
+// crash may have lost the last tick.
 func (o *outcomes) step(ctx context.Context) error {
 	if err := o.merge.gather(ctx, !o.caughtUp.Load()); err != nil {
 		return err
@@ -94,11 +97,11 @@ func (o *outcomes) step(ctx context.Context) error {
 	if err := o.write(ctx); err != nil {
 		return err
 	}
-	if t := o.passed(); o.host.eventClock() && t > o.ticked {
+	if t := o.passed(); o.host.eventClock() && (t > o.ticked || t == o.ticked && o.owed && o.merge.atEnd()) {
 		if err := o.host.tick(ctx, o.host.allPartitions(), t); err != nil {
 			return err
 		}
-		o.ticked = t
+		o.ticked, o.owed = t, false
 	}
 	o.caughtUp.Store(o.merge.atEnd())
 	return nil
@@ -149,6 +152,7 @@ func (o *outcomes) write(ctx context.Context) error {
 	if err := produce(ctx, o.host, feedback.Topic(o.host.cfg.Project), out); err != nil {
 		return err
 	}
+	o.owed = o.owed || len(out) > 0
 	return o.merge.commit(ctx, moved)
 }
 
