@@ -42,7 +42,7 @@ var policy = map[string][]string{
 
 	"streams/pipeline": {"features", "features/expr", "features/online", "feedback", "streams", "streams/codec"},
 
-	"deploy/client":  {"feedback"},
+	"deploy/client":  {},
 	"deploy/observe": {"github.com/prometheus/client_golang", "go.opentelemetry.io/otel"},
 	"deploy/serve": {
 		"deploy/observe", "deploy/registry", "features", "features/expr", "features/online", "feedback",
@@ -84,8 +84,10 @@ const anyOfOurs = "*"
 // suites and generators made for tests, and the engines that tests run on.
 var inTests = []string{
 	"features", "features/expr", "streams", "deploy/serve", // what a client's test talks to
+	"deploy/registry", "feedback", "trainer/bundle", "trainer/learn", "trainer/learn/ftrl", // what it serves
 	"features/featurestest", "features/online/onlinetest", "trainer/learn/learntest",
 	"features/online/pebble", "features/online/redis", "streams/broker", "streams/codec",
+	"loadtest/stocks",                                                    // real data
 	"github.com/prometheus/client_model", "github.com/prometheus/common", // read what we export
 	"github.com/rogpeppe/go-internal/testscript",
 	"github.com/segmentio/kafka-go", "github.com/twmb/franz-go", // one checks the other

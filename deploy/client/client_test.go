@@ -67,7 +67,10 @@ func newServer(t *testing.T) *serve.Server {
 		OnDemand: []features.Named{{Name: "plus", Expr: "n + request.x"}},
 	})
 	must(t, err)
-	s, err := serve.New(serve.Config{Project: "shop", Sources: []features.Source{src}, Plans: []*features.Plan{plan}, Store: store, Producer: producer, Log: log})
+	must(t, cluster.Ensure(t.Context(), "shop.feedback", 4, nil))
+	cfg := serve.Config{Project: "shop", Sources: []features.Source{src}, Plans: []*features.Plan{plan}, Store: store, Producer: producer, Log: log}
+	withModel(t, &cfg)
+	s, err := serve.New(cfg)
 	must(t, err)
 	return s
 }
