@@ -75,7 +75,10 @@ const (
 // blocks, which the plain bootstrap does not: the quantile is at least that of
 // Student's t of blocks - 1 degrees of freedom, and the variance takes in the
 // covariance of neighbouring blocks where that is positive. Both were chosen by
-// simulation; TestErrorRate repeats it.
+// simulation, of which TestErrorRate repeats a part: at 95 %, lower bounds of
+// days whose shocks are normal or Student's with 3 degrees of freedom, phi 0 to
+// 0.5 of the day before's, are wrong in 3 to 5 % of samples. Skewed shocks cost
+// more: lognormal ones to the left make it 5 to 7 %.
 func Interval(times []int64, diffs []float64, b Bootstrap) (lo, mean, hi float64, err error) {
 	b = b.WithDefaults()
 	nan := math.NaN()

@@ -21,8 +21,8 @@ func watched(t *testing.T, c WatchConfig, times []int64, diffs []float64) *Watch
 	return w
 }
 
-// TestWatchErrorRate has rows whose mean difference is 0, with shocks that last
-// for days; as many as 5 % may count as worse within 400 days. And with one of
+// TestWatchErrorRate has rows whose mean difference is 0, with a shock that
+// the rows of a day share; as many as 5 % may count as worse within 400 days. And with one of
 // 0.1 where the deviation of a row is 0.5 half do within 500 answers.
 func TestWatchErrorRate(t *testing.T) {
 	for name, draw := range map[string]func(*rand.Rand) float64{"normal": normal, "student": student3} {
