@@ -31,6 +31,7 @@ type report struct {
 	Project string          `json:"project,omitempty"`
 	Sources []string        `json:"sources,omitempty"`
 	Views   []string        `json:"views,omitempty"`
+	Models  []string        `json:"models,omitempty"`
 	Faults  []project.Fault `json:"faults,omitempty"`
 	More    int             `json:"more_faults,omitempty"`
 }
@@ -54,6 +55,9 @@ func (c *checkCmd) Run(a *app) error {
 	for _, v := range p.Views {
 		r.Views = append(r.Views, v.Name)
 	}
+	for i := range p.Models {
+		r.Models = append(r.Models, p.Models[i].Name)
+	}
 	return a.printJSON(r)
 }
 
@@ -70,6 +74,9 @@ func describe(w io.Writer, file string, p *project.Project) error {
 	}
 	for _, plan := range p.Plans {
 		fmt.Fprintf(t, "view\t%s\t%s\n", plan.View.Name, describeView(p.Name, plan))
+	}
+	for i := range p.Models {
+		fmt.Fprintf(t, "model\t%s\t%s\n", p.Models[i].Name, describeModel(&p.Models[i]))
 	}
 	broker, store := fmt.Sprintf("embedded, on port %d", p.Kafka.EmbeddedPort), "embedded"
 	if !p.Kafka.Embedded() {
@@ -96,4 +103,16 @@ func describeView(name string, plan *features.Plan) string {
 		s += ", re-keyed to topic " + plan.Topic(name)
 	}
 	return s
+}
+
+func describeModel(m *project.Model) string {
+	source := m.Label.Source
+	if source == "" {
+		source = "/v1/outcomes"
+	}
+	review := "reviewed"
+	if m.Unreviewed {
+		review = "not reviewed"
+	}
+	return fmt.Sprintf("%s, sees %d features, hears from %s (%s), a candidate every %d examples, %s", m.Task, len(m.Inputs), source, m.Label.Join, m.Train.Every, review)
 }
