@@ -79,7 +79,7 @@ func TestKafkaAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	awaitLine(t, "no answer from Kafka", ready)
-	awaitLine(t, "lake: source s waits to be given its partitions", kept)
+	awaitLine(t, "lake: table events_s waits to be given its partitions", kept)
 	if b, err = broker.Start(o); err != nil {
 		t.Fatal(err)
 	}

@@ -41,6 +41,7 @@ type cli struct {
 	Runs     runsCmd     `cmd:"" help:"See the trainings."`
 	Serve    serveCmd    `cmd:"" help:"Serve HTTP only, in one of several processes."`
 	Pipeline pipelineCmd `cmd:"" help:"Apply events only, in one of several processes."`
+	Join     joinCmd     `cmd:"" help:"Join predictions with what came true, in one of several processes, or count them."`
 	DLQ      dlqCmd      `cmd:"" name:"dlq" help:"Look at the dead letters: events that could not be applied."`
 	Keys     keysCmd     `cmd:"" help:"Say whose trained models are trusted."`
 	Bench    benchCmd    `cmd:"" help:"Measure the speed of this machine."`

@@ -8,8 +8,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/millrace/millrace/deploy/project"
+	"github.com/millrace/millrace/features"
+	"github.com/millrace/millrace/feedback"
 	"github.com/millrace/millrace/streams/lake"
 	"github.com/millrace/millrace/streams/pipeline"
+	"github.com/millrace/millrace/trainer/bundle"
 )
 
 // A stage is a part of a process that works until its ctx ends.
@@ -41,14 +45,22 @@ func runStages(ctx context.Context, log *slog.Logger, stages ...stage) error {
 	return errors.Join(errs...)
 }
 
-// An archive keeps the events of all sources in the lake.
+// An archive keeps the events of all sources and the examples of all models in
+// the lake.
 type archive struct {
-	e         *engines
-	archivers []*lake.Archiver
+	e      *engines
+	tables []table
 
 	mu     sync.Mutex
-	failed []string      // why sources are no longer archived
-	waits  map[int]error // why it is not known who archives a source, by its index
+	failed []string      // why tables are no longer kept
+	waits  map[int]error // why it is not known who keeps a table, by its index
+}
+
+// A table is one that the lake keeps of a topic.
+type table struct {
+	name     string // of its folder
+	topic    string
+	archiver *lake.Archiver
 }
 
 // newArchive returns the archive of a project; with lake: off it does nothing.
@@ -62,44 +74,79 @@ func newArchive(e *engines) (*archive, error) {
 		if err != nil {
 			return nil, err
 		}
-		a.archivers = append(a.archivers, one)
+		a.tables = append(a.tables, table{"events_" + s.Name, s.Topic, one})
+	}
+	for i := range e.project.Models {
+		m := &e.project.Models[i]
+		one, err := lake.NewExamples(e.project.Lake.Dir, e.cluster, examplesTable(e.project, m), lake.Options{Log: e.log})
+		if err != nil {
+			return nil, fmt.Errorf("model %s: %w", m.Name, err)
+		}
+		a.tables = append(a.tables, table{"examples_" + m.Name, feedback.ExamplesTopic(e.project.Name), one})
 	}
 	return a, nil
 }
 
-// run archives until ctx ends. What stops one source stops nothing else.
+// examplesTable describes the table of a model's examples.
+func examplesTable(p *project.Project, m *project.Model) lake.Examples {
+	x := lake.Examples{Project: p.Name, Model: m.Name, Set: bundle.SetID(m.Inputs)}
+	for _, f := range m.Entity {
+		x.Entity = append(x.Entity, f.Name)
+	}
+	for _, in := range m.Inputs {
+		x.Inputs = append(x.Inputs, features.Field{Name: in.Name, Kind: in.Kind})
+	}
+	return x
+}
+
+// run archives until ctx ends. What stops one table stops nothing else.
 func (a *archive) run(ctx context.Context) error {
+	if len(a.tables) > 0 && len(a.e.project.Models) > 0 {
+		if err := a.ensureFeedback(ctx); err != nil {
+			return err
+		}
+	}
 	var all sync.WaitGroup
-	for i := range a.archivers {
-		all.Go(func() { a.source(ctx, i) })
+	for i := range a.tables {
+		all.Go(func() { a.keep(ctx, i) })
 	}
 	all.Wait()
 	<-ctx.Done()
 	return nil
 }
 
-// source archives one source. Of several processes one does: the owner of the
+// ensureFeedback makes the topic of examples, which the join may not have made
+// yet.
+func (a *archive) ensureFeedback(ctx context.Context) error {
+	_, err := pipeline.EnsureFeedback(ctx, a.e.cluster, a.e.project.Name, a.e.topicConfig())
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// keep archives one table. Of several processes one does: the owner of the
 // topic's first partition.
-func (a *archive) source(ctx context.Context, i int) {
-	src := a.e.project.Sources[i]
+func (a *archive) keep(ctx context.Context, i int) {
+	t := a.tables[i]
 	fail := func(err error) {
-		a.e.log.Error("a source is no longer kept in the lake; features go on", "source", src.Name, "error", err)
+		a.e.log.Error("a table is no longer kept in the lake; features go on", "table", t.name, "error", err)
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		a.failed = append(a.failed, fmt.Sprintf("lake: source %s is no longer kept: %v", src.Name, err))
+		a.failed = append(a.failed, fmt.Sprintf("lake: table %s is no longer kept: %v", t.name, err))
 	}
 	if !shared(a.e.project) {
-		if err := a.archivers[i].Run(ctx); err != nil {
+		if err := t.archiver.Run(ctx); err != nil {
 			fail(err)
 		}
 		return
 	}
-	group := a.e.project.Name + ".lake." + src.Name
-	err := a.e.cluster.Share(ctx, group, []string{src.Topic}, func(ctx context.Context, _ string, partition int) {
+	group := a.e.project.Name + ".lake." + t.name
+	err := a.e.cluster.Share(ctx, group, []string{t.topic}, func(ctx context.Context, _ string, partition int) {
 		if partition != 0 {
 			return
 		}
-		if err := a.archivers[i].Run(ctx); err != nil {
+		if err := t.archiver.Run(ctx); err != nil {
 			fail(err)
 		}
 	}, func(err error) { a.sharing(i, err) })
@@ -108,7 +155,7 @@ func (a *archive) source(ctx context.Context, i int) {
 	}
 }
 
-// sharing keeps why it is not known which process archives a source, or that it
+// sharing keeps why it is not known which process archives a table, or that it
 // is, and logs once each time that it changes.
 func (a *archive) sharing(i int, err error) {
 	a.mu.Lock()
@@ -117,26 +164,25 @@ func (a *archive) sharing(i int, err error) {
 		a.waits[i] = err
 	}
 	a.mu.Unlock()
-	name := a.e.project.Sources[i].Name
+	name := a.tables[i].name
 	switch {
 	case err != nil && before == nil:
-		a.e.log.Warn("the lake waits to be given the partitions of a source; trying again", "source", name, "error", err)
+		a.e.log.Warn("the lake waits to be given the partitions of a table's topic; trying again", "table", name, "error", err)
 	case err == nil && before != nil:
-		a.e.log.Info("the lake has been given the partitions of a source again", "source", name)
+		a.e.log.Info("the lake has been given the partitions of a table's topic again", "table", name)
 	}
 }
 
-// problems says what keeps events out of the lake, one line each.
+// problems says what keeps records out of the lake, one line each.
 func (a *archive) problems() []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	out := append([]string(nil), a.failed...)
-	for i, one := range a.archivers {
-		name := a.e.project.Sources[i].Name
+	for i, t := range a.tables {
 		if err := a.waits[i]; err != nil {
-			out = append(out, fmt.Sprintf("lake: source %s waits to be given its partitions: %v", name, err))
-		} else if err := one.Err(); err != nil {
-			out = append(out, fmt.Sprintf("lake: source %s waits: %v", name, err))
+			out = append(out, fmt.Sprintf("lake: table %s waits to be given its partitions: %v", t.name, err))
+		} else if err := t.archiver.Err(); err != nil {
+			out = append(out, fmt.Sprintf("lake: table %s waits: %v", t.name, err))
 		}
 	}
 	return out
