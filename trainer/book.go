@@ -4,181 +4,236 @@ import (
 	"cmp"
 	"math"
 	"slices"
-	"strconv"
-	"strings"
 
-	"github.com/millrace/millrace/features"
 	"github.com/millrace/millrace/feedback"
 	"github.com/millrace/millrace/trainer/bundle"
 )
 
-// A book is what the trainer knows of one model: its newest examples, and how
-// far each partition is. It is pure, and a function of the examples added.
+// A book is what the trainer knows of one model: its newest examples. It is
+// pure.
+//
+// Partitions are read one after another and as far as they are there, and all of
+// that must not matter: a candidate is to be the same whoever makes it, and
+// whenever. So rows wait until every partition has passed the time at which
+// their label became known. Then they are taken in by that time, all of one time
+// at once, and whatever is done is done between two such times: it is a function
+// of the topic and of the runs before it.
 type book struct {
-	model  *Model
-	limit  int            // examples kept
-	rows   []row          // as they came
-	at     map[string]int // where an id's row is
-	next   []int64        // by partition: the offset after the last record seen
-	passed []int64        // by partition: all that is decided up to this time has been seen
-	known  int64          // the greatest time at which a label became known
+	model *Model
+	set   string
+	limit int // rows kept
 
-	unanswered []int64 // times of predictions that nothing answered, the newest limit of them
-	before     rates   // of rows that are no longer kept
-	runs       []spec  // that were made, newest first; nil: to be read
+	passed  []int64 // by partition: all that is decided before this time has been read
+	waiting []*row  // read, and not known before all of passed
+	ready   []*row  // known before all of passed, byKnown; taken from the front
+	rows    []*row  // taken in, byKnown
+	at      map[string]*row
+	full    int   // rows at which the oldest are forgotten
+	hold    int64 // rows that became known after this time are not forgotten
+
+	known     int64 // the time of the last rows taken in
+	all       tally // of the labels of all that were taken in
+	before    rates // of rows that are forgotten
+	forgotten int64 // when the last of those became known
+	foreign   int   // examples of other features
+	told      int   // of those, when it was last said
+
+	unanswered []int64 // times of predictions that nothing answered, the newest 2*limit of them
+
+	runs  []pastRun // newest first; nil: to be read
+	fresh int       // rows that became known after the last run's
 }
 
-// A row is one example.
-type row struct {
-	feedback.Prediction
-	label     float64
-	known     int64
-	partition int
-	offset    int64
-}
+const (
+	// maxRows bounds the rows kept for candidates that wait to be judged, and
+	// those that wait for a partition: as many as the largest window.
+	maxRows = maxWindow
 
-// entity is whom a row is about. The key of its prediction is not, where that is
-// the prediction's id.
-func (r *row) entity() string {
-	if len(r.Entity) == 1 {
-		return r.Entity[0].Expr
-	}
-	var all strings.Builder
-	for _, e := range r.Entity {
-		all.WriteString(strconv.Quote(e.Expr))
-	}
-	return all.String()
-}
+	never = math.MinInt64
+)
 
 func newBook(m *Model, partitions int) *book {
-	b := &book{
-		model: m, limit: max(m.Train.Window, 8*m.Gate.Rows), at: map[string]int{},
-		next: make([]int64, partitions), passed: make([]int64, partitions), known: math.MinInt64, before: newRates(),
+	limit := max(m.Train.Window, 8*m.Gate.Rows)
+	return &book{
+		model: m, set: bundle.SetID(m.Inputs), limit: limit, full: 2 * limit, at: map[string]*row{}, passed: slices.Repeat([]int64{never}, partitions),
+		known: never, before: newRates(m.binary()), forgotten: never, hold: math.MaxInt64,
 	}
-	for i := range b.passed {
-		b.passed[i] = math.MinInt64
-	}
-	return b
 }
 
-// add takes a record of the examples topic. Those of other models only move the
-// offsets and the clock on.
-func (b *book) add(e *feedback.Example, partition int, offset int64) {
-	b.next[partition] = offset + 1
+// read takes a record of the examples topic. Of other models' the clock alone
+// counts.
+func (b *book) read(e *feedback.Example, partition int, offset int64) {
 	switch {
 	case e.Kind == feedback.Passed:
 		b.passed[partition] = max(b.passed[partition], e.Known)
 	case e.Prediction.Model != b.model.Name:
 	case e.Kind == feedback.Unanswered:
 		b.unanswered = append(b.unanswered, e.Prediction.Time)
-		if len(b.unanswered) > 2*b.limit {
-			b.unanswered = slices.Delete(b.unanswered, 0, b.limit)
+		if len(b.unanswered) >= 4*b.limit {
+			b.unanswered = slices.Delete(b.unanswered, 0, 2*b.limit)
 		}
-	case b.usable(e):
-		b.put(row{e.Prediction, e.Label, e.Known, partition, offset})
+	case e.Kind == feedback.Labelled && !b.usable(e):
+		b.foreign++
+	case e.Kind == feedback.Labelled:
+		r := &row{Prediction: e.Prediction, label: e.Label, known: e.Known, partition: partition, offset: offset}
+		r.Key, r.Shadow, r.Model, r.Set = "", nil, b.model.Name, b.set // of millions of rows, what all share once
+		b.waiting = append(b.waiting, r)
 	}
 }
 
 // usable refuses examples of another set of features: a vector means nothing
 // under other definitions.
 func (b *book) usable(e *feedback.Example) bool {
-	return e.Kind == feedback.Labelled && e.Prediction.Set == bundle.SetID(b.model.Inputs) &&
-		len(e.Prediction.Vector) == len(b.model.Inputs) && !math.IsNaN(e.Label) && !math.IsInf(e.Label, 0)
+	return e.Prediction.Set == b.set && len(e.Prediction.Vector) == len(b.model.Inputs) && !math.IsNaN(e.Label) && !math.IsInf(e.Label, 0)
 }
 
-func (b *book) put(r row) {
-	b.known = max(b.known, r.known)
-	if i, corrected := b.at[r.ID]; corrected {
-		b.rows[i] = r
-		return
-	}
-	b.at[r.ID] = len(b.rows)
-	b.rows = append(b.rows, r)
-	if len(b.rows) >= 2*b.limit {
-		b.forget()
-	}
+// least is the time before which all that was decided has been read: a label that
+// a partition adds later became known then or later.
+func (b *book) least() int64 { return slices.Min(b.passed) }
+
+// release makes ready what every partition has passed.
+func (b *book) release() {
+	until := b.least()
+	slices.SortFunc(b.waiting, byKnown)
+	n, _ := slices.BinarySearchFunc(b.waiting, until, func(r *row, t int64) int { return cmp.Compare(r.known, t) })
+	b.ready = append(b.ready, b.waiting[:n]...)
+	b.waiting = slices.Delete(b.waiting, 0, n)
 }
 
-// forget keeps the newest limit rows. It waits for twice as many, so that a row
-// is moved about once.
-func (b *book) forget() {
-	slices.SortFunc(b.rows, byKnown)
-	old := len(b.rows) - b.limit
-	for i := range b.rows[:old] {
-		b.before.add(&b.rows[i])
-	}
-	b.rows = slices.Clone(b.rows[old:])
-	clear(b.at)
-	for i := range b.rows {
-		b.at[b.rows[i].ID] = i
-	}
-}
-
-// byKnown is the order in which labels became known, which learning follows.
-func byKnown(a, b row) int {
-	return cmp.Or(cmp.Compare(a.known, b.known), cmp.Compare(a.Time, b.Time), cmp.Compare(a.ID, b.ID))
+// byKnown is the order in which labels became known, which learning follows. Of
+// one prediction's, the later correction is the later.
+func byKnown(a, b *row) int {
+	return cmp.Or(cmp.Compare(a.known, b.known), cmp.Compare(a.Time, b.Time), cmp.Compare(a.ID, b.ID), cmp.Compare(a.offset, b.offset))
 }
 
 // byTime is the order in which the questions were asked.
-func byTime(a, b row) int { return cmp.Or(cmp.Compare(a.Time, b.Time), cmp.Compare(a.ID, b.ID)) }
+func byTime(a, b *row) int { return cmp.Or(cmp.Compare(a.Time, b.Time), cmp.Compare(a.ID, b.ID)) }
 
-// complete is the time up to which every prediction is decided.
-func (b *book) complete() int64 {
-	least := slices.Min(b.passed)
-	if least == math.MinInt64 {
-		return least
+// take takes in the rows of the next time, and reports whether there were any.
+func (b *book) take() bool {
+	if len(b.ready) == 0 {
+		return false
 	}
-	return least - (b.model.Label.Horizon + b.model.Label.Grace).Microseconds()
+	known, n := b.ready[0].known, 0
+	for ; n < len(b.ready) && b.ready[n].known == known; n++ {
+		b.put(b.ready[n])
+		b.ready[n] = nil
+	}
+	b.ready = b.ready[n:]
+	b.known = max(b.known, known)
+	if len(b.rows) >= b.full {
+		b.forget()
+	}
+	return true
 }
 
-// since counts the examples at or beyond the given offsets.
-func (b *book) since(next []int64) int {
-	n := 0
-	for i := range b.rows {
-		if r := &b.rows[i]; r.partition >= len(next) || r.offset >= next[r.partition] {
-			n++
+// put takes in one row. A correction is later in the topic than what it
+// corrects, but may have become known before it: the later in the topic wins. One
+// of a row that is forgotten counts as a row.
+func (b *book) put(r *row) {
+	old := b.at[r.ID]
+	switch {
+	case old == nil:
+		b.all.count++
+		if b.lastRun() < r.known {
+			b.fresh++
+		}
+	case old.offset > r.offset:
+		return
+	default:
+		old.corrected, r.correction = true, true
+		b.all.sum -= old.label
+	}
+	b.all.sum += r.label
+	b.at[r.ID] = r
+	b.rows = append(b.rows, r)
+	if n := len(b.rows); n > 1 && b.rows[n-2].known > r.known { // no join writes such a topic
+		slices.SortStableFunc(b.rows, byKnown)
+	}
+}
+
+// forget keeps the newest limit rows, and those that candidates wait for. It
+// comes when there are twice as many, so that a row is moved about once.
+func (b *book) forget() {
+	b.rows = slices.DeleteFunc(b.rows, func(r *row) bool { return r.corrected })
+	old := max(0, len(b.rows)-b.limit)
+	held, _ := slices.BinarySearchFunc(b.rows, b.hold, func(r *row, t int64) int {
+		if r.known > t {
+			return 1
+		}
+		return -1
+	})
+	old = max(min(old, held), len(b.rows)-maxRows)
+	for _, r := range b.rows[:old] {
+		b.before.add(r)
+		b.forgotten = r.known
+		delete(b.at, r.ID)
+	}
+	b.rows = slices.Delete(b.rows, 0, old)
+	b.full = max(2*b.limit, len(b.rows)+b.limit)
+}
+
+// newest are the newest window of rows, byKnown.
+func (b *book) newest() []*row {
+	rows := make([]*row, 0, min(len(b.rows), b.model.Train.Window))
+	for _, r := range slices.Backward(b.rows) {
+		if len(rows) == b.model.Train.Window {
+			break
+		}
+		if !r.corrected {
+			rows = append(rows, r)
 		}
 	}
-	return n
+	slices.Reverse(rows)
+	return rows
 }
 
-// training returns the newest window of rows, in the order in which their
-// labels became known, and the ranges of the topic that hold them.
-func (b *book) training() ([]row, []bundle.Range) {
-	rows := slices.Clone(b.rows)
-	slices.SortFunc(rows, byKnown)
-	rows = rows[max(0, len(rows)-b.model.Train.Window):]
-	ranges := make([]bundle.Range, len(b.next))
+// rangesOf are the ranges of the topic that hold the rows, and others between
+// them.
+func rangesOf(rows []*row, partitions int) []bundle.Range {
+	ranges := make([]bundle.Range, partitions)
 	for i := range ranges {
-		ranges[i] = bundle.Range{Partition: i, First: b.next[i], Next: b.next[i]}
+		ranges[i].Partition = i
 	}
-	for i := range rows {
-		g := &ranges[rows[i].partition]
-		g.First = min(g.First, rows[i].offset)
+	for _, r := range rows {
+		g := &ranges[r.partition]
+		if g.Next == 0 {
+			g.First = r.offset
+		}
+		g.First, g.Next = min(g.First, r.offset), max(g.Next, r.offset+1)
 	}
-	return rows, ranges
+	return ranges
 }
 
-// cohort returns the first complete rows after a cut-off, in the order in which
+// decided reports whether the label of a prediction of that time is final, or is
+// that there is none.
+func (b *book) decided(time int64) bool {
+	least := b.least()
+	return least != never && time < least-b.model.wait()
+}
+
+// cohort returns the first decided rows after a cut-off, in the order in which
 // they were asked: whole times, until there are enough. None where there are too
-// few yet.
-func (b *book) cohort(after int64, enough int) []row {
-	until := b.complete()
-	var rows []row
-	for _, r := range b.rows {
-		if r.Time > after && r.Time <= until {
+// few yet. Lost says that some became known after the cut-off and are forgotten.
+func (b *book) cohort(after int64, enough int) (rows []*row, lost bool) {
+	if b.forgotten > after {
+		return nil, true
+	}
+	from, _ := slices.BinarySearchFunc(b.rows, after, func(r *row, t int64) int { return cmp.Compare(r.known, t) })
+	for _, r := range b.rows[from:] { // none is asked later than known
+		if r.Time > after && !r.corrected && b.decided(r.Time) {
 			rows = append(rows, r)
 		}
 	}
 	if len(rows) < enough {
-		return nil
+		return nil, false
 	}
 	slices.SortFunc(rows, byTime)
 	n := enough
 	for n < len(rows) && rows[n].Time == rows[n-1].Time {
 		n++
 	}
-	return rows[:n]
+	return rows[:n], false
 }
 
 // unansweredIn counts the predictions of a span of time that nothing answered.
@@ -192,124 +247,15 @@ func (b *book) unansweredIn(from, to int64) int {
 	return n
 }
 
-// Rates are what the baselines go by: how often the label was positive, at all
-// and after each last label of the same entity. For a regression they are sums
-// of labels.
-type rates struct {
-	count, sum float64
-	last       map[string]float64 // by entity
-	after      map[float64]*tally // by the entity's last label
-}
-
-type tally struct{ count, sum float64 }
-
-func newRates() rates { return rates{last: map[string]float64{}, after: map[float64]*tally{}} }
-
-// maxEntities bounds the entities whose last label is remembered, and
-// maxLast the labels that are told apart.
-const (
-	maxEntities = 1_000_000
-	maxLast     = 1000
-)
-
-func (r rates) clone() rates {
-	c := rates{r.count, r.sum, make(map[string]float64, len(r.last)), make(map[float64]*tally, len(r.after))}
-	for k, v := range r.last {
-		c.last[k] = v
-	}
-	for k, v := range r.after {
-		n := *v
-		c.after[k] = &n
-	}
-	return c
-}
-
-func (r *rates) add(x *row) {
-	r.count++
-	r.sum += x.label
-	entity := x.entity()
-	if last, ok := r.last[entity]; ok && (len(r.after) < maxLast || r.after[last] != nil) {
-		if r.after[last] == nil {
-			r.after[last] = &tally{}
-		}
-		r.after[last].count++
-		r.after[last].sum += x.label
-	}
-	if _, ok := r.last[entity]; ok || len(r.last) < maxEntities {
-		r.last[entity] = x.label
-	}
-}
-
-// base is the base rate: of a binary label (positives + 1) / (labels + 2), of a
-// number the mean.
-func (r *rates) base(binary bool) float64 { return share(binary, r.count, r.sum) }
-
-// outcome is the rate after the last label of the entity; of a number, that
-// label itself.
-func (r *rates) outcome(binary bool, entity string) float64 {
-	last, ok := r.last[entity]
-	if !ok {
-		return r.base(binary)
-	}
-	if !binary {
-		return last
-	}
-	if t := r.after[last]; t != nil {
-		return share(binary, t.count, t.sum)
-	}
-	return r.base(binary)
-}
-
-func share(binary bool, count, sum float64) float64 {
-	switch {
-	case binary:
-		return (sum + 1) / (count + 2)
-	case count == 0:
-		return 0
-	}
-	return sum / count
-}
-
 // baselines returns, for each of the asked rows (in the order of time), what the
 // base rate and the last outcome would have answered from the labels known then.
-func (b *book) baselines(asked []row) (base, last []float64) {
-	rows := slices.Clone(b.rows)
-	slices.SortFunc(rows, byKnown)
-	now, k := b.before.clone(), 0
-	binary := b.model.binary()
-	for i := range asked {
-		for k < len(rows) && rows[k].known <= asked[i].Time {
-			now.add(&rows[k])
-			k++
-		}
-		base = append(base, now.base(binary))
-		last = append(last, now.outcome(binary, asked[i].entity()))
+func (b *book) baselines(asked []*row) (base, last []float64) {
+	known := history{rows: slices.DeleteFunc(slices.Clone(b.rows), func(r *row) bool { return r.corrected })}
+	now := b.before.clone()
+	for _, r := range asked {
+		known.until(r.Time, now.add)
+		base = append(base, now.base())
+		last = append(last, now.lastOutcome(r.entity()))
 	}
 	return base, last
-}
-
-// slice is a row's value of a column that a gate looks into.
-func (m *Model) slice(column string, r *row) string {
-	for _, e := range r.Entity {
-		if e.Name == column {
-			return e.Expr
-		}
-	}
-	for i, in := range m.Inputs {
-		if in.Name == column {
-			return r.Vector[i].Text()
-		}
-	}
-	return ""
-}
-
-// vectors yields the rows' vectors.
-func vectors(rows []row) func(yield func([]features.Value) bool) {
-	return func(yield func([]features.Value) bool) {
-		for i := range rows {
-			if !yield(rows[i].Vector) {
-				return
-			}
-		}
-	}
 }

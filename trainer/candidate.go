@@ -6,21 +6,60 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"time"
 
 	"github.com/millrace/millrace/deploy/registry"
 	"github.com/millrace/millrace/features/profile"
-	"github.com/millrace/millrace/feedback"
 	"github.com/millrace/millrace/trainer/bundle"
 	"github.com/millrace/millrace/trainer/dataset"
 )
+
+// candidates takes in the rows that are ready, and makes the candidates that are
+// due on the way. After an error it goes on where it was.
+func (l *Loop) candidates(ctx context.Context, b *book) error {
+	for {
+		if b.due() {
+			// Another trainer may have been here.
+			if err := l.past(ctx, b); err != nil {
+				return err
+			}
+		}
+		if b.due() {
+			if err := l.train(ctx, b); err != nil {
+				return err
+			}
+			b.hold = min(b.hold, b.known)
+			if err := l.past(ctx, b); err != nil {
+				return err
+			}
+		}
+		if !b.take() {
+			return nil
+		}
+	}
+}
+
+// past reads what was run before.
+func (l *Loop) past(ctx context.Context, b *book) error {
+	all, err := l.cfg.Registry.Runs(ctx, b.model.Name)
+	if err != nil {
+		return err
+	}
+	runs, err := pastRuns(all)
+	if err != nil {
+		return err
+	}
+	b.after(runs)
+	return nil
+}
 
 // train makes a candidate of what the book holds: it validates the data set,
 // fits, writes the bundle and notes the run.
 func (l *Loop) train(ctx context.Context, b *book) error {
 	began := time.Now()
-	rows, ranges := b.training()
-	s, err := specOf(b.model, feedback.ExamplesTopic(l.cfg.Project), l.cfg.Code, ranges, b.known)
+	rows := b.newest()
+	s, err := specOf(&l.cfg, b.model, rangesOf(rows, len(b.passed)), b.known)
 	if err != nil {
 		return err
 	}
@@ -29,7 +68,7 @@ func (l *Loop) train(ctx context.Context, b *book) error {
 		return err
 	}
 	summary := summarise(b.model, rows)
-	anomalies, err := l.validate(ctx, b.model, summary)
+	anomalies, err := l.validate(b, summary)
 	if err != nil {
 		return err
 	}
@@ -50,22 +89,29 @@ func (l *Loop) train(ctx context.Context, b *book) error {
 
 // build fits and writes the bundle. What the data make impossible is a failed
 // run and no error: the next examples may make it possible.
-func (l *Loop) build(run *registry.Run, m *Model, s *spec, rows []row, summary *dataset.Summary) (*registry.Version, error) {
+func (l *Loop) build(run *registry.Run, m *Model, s *spec, rows []*row, summary *dataset.Summary) (*registry.Version, error) {
 	contents, report, err := fit(l.cfg.Project, m, s, rows, summary)
-	if err != nil {
+	if err == nil {
+		run.Report, err = json.Marshal(report)
+	}
+	if err == nil {
+		run.Bundle, err = bundle.Write(l.cfg.Bundles, contents, l.cfg.Sign)
+	}
+	switch {
+	case aboutFiles(err):
+		return nil, err
+	case err != nil:
 		run.Status, run.Error = registry.Failed, err.Error()
 		return nil, nil
 	}
-	if run.Report, err = json.Marshal(report); err != nil {
-		return nil, err
-	}
-	if run.Bundle, err = bundle.Write(l.cfg.Bundles, contents, l.cfg.Sign); err != nil {
-		return nil, err
-	}
 	run.Status = registry.Trained
-	return &registry.Version{
-		Model: m.Name, Bundle: run.Bundle, Author: Author, Cutoff: contents.Manifest.Data.Cutoff, Baseline: -1,
-	}, nil
+	return &registry.Version{Author: Author, Cutoff: contents.Manifest.Data.Cutoff}, nil
+}
+
+// aboutFiles reports whether an error is about the disk, and not about what was
+// to be written there or was read from it.
+func aboutFiles(err error) bool {
+	return errors.As(err, new(*fs.PathError)) && !errors.Is(err, fs.ErrNotExist) || errors.As(err, new(*os.LinkError))
 }
 
 func (l *Loop) note(ctx context.Context, run registry.Run, version *registry.Version, rows int) error {
@@ -81,7 +127,7 @@ func (l *Loop) note(ctx context.Context, run registry.Run, version *registry.Ver
 	case registry.Trained:
 		log.Info("a candidate is trained and waits for rows to be judged on", "version", run.Version)
 	case registry.Stopped:
-		log.Warn("the data set stopped a candidate; millrace runs show says what is wrong", "why", run.Error)
+		log.Warn("the data set stopped a candidate; see millrace runs show, and edit the schema where it should allow this", "why", run.Error, "schema", l.cfg.SchemaFile(run.Model))
 	default:
 		log.Warn("a training failed", "error", run.Error)
 	}
@@ -89,7 +135,7 @@ func (l *Loop) note(ctx context.Context, run registry.Run, version *registry.Ver
 }
 
 // summarise is the statistics of a training set.
-func summarise(m *Model, rows []row) *dataset.Summary {
+func summarise(m *Model, rows []*row) *dataset.Summary {
 	columns := make([]profile.Column, len(m.Inputs))
 	for i, in := range m.Inputs {
 		columns[i] = profile.Column{Name: in.Name, Kind: in.Kind}
@@ -97,50 +143,68 @@ func summarise(m *Model, rows []row) *dataset.Summary {
 	return dataset.Summarise(columns, labelled(rows))
 }
 
-// validate compares the training set with the schema, which is inferred from the
-// first one, and with that of the champion.
-func (l *Loop) validate(ctx context.Context, m *Model, now *dataset.Summary) ([]dataset.Anomaly, error) {
-	file := l.cfg.SchemaFile(m.Name)
-	schema, err := dataset.LoadSchema(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		schema = dataset.Infer(now)
-		if err = schema.Save(file); err == nil {
-			l.cfg.Log.Info("the schema of a model's data set is inferred; edit it where it should say otherwise", "model", m.Name, "file", file)
-		}
-	}
+// validate compares a training set with the schema and with the last one that
+// made a candidate.
+func (l *Loop) validate(b *book, now *dataset.Summary) ([]dataset.Anomaly, error) {
+	schema, err := l.schema(b.model.Name, now)
 	if err != nil {
 		return nil, err
 	}
-	accepted, err := l.accepted(ctx, m)
+	accepted, err := l.accepted(b)
 	if err != nil {
 		return nil, err
 	}
 	return dataset.Validate(schema, now, accepted), nil
 }
 
-// accepted is the profile of the last training set that passed: that of the
-// newest version.
-func (l *Loop) accepted(ctx context.Context, m *Model) (*profile.Profile, error) {
-	versions, err := l.cfg.Registry.Versions(ctx, m.Name)
-	if err != nil || len(versions) == 0 {
+// schema is what people expect of a model's training sets. It is inferred from
+// the first one, whatever that is like: people can only allow in it what stops a
+// candidate once it is there.
+func (l *Loop) schema(model string, first *dataset.Summary) (*dataset.Schema, error) {
+	file := l.cfg.SchemaFile(model)
+	schema, err := dataset.LoadSchema(file)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return schema, err
+	}
+	err = dataset.Infer(first).Save(file)
+	if err == nil {
+		l.cfg.Log.Info("the schema of a model's training sets is inferred; edit it where it should say otherwise", "model", model, "schema", file)
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) { // else another trainer was first
 		return nil, err
 	}
-	b, err := l.open(versions[0].Bundle)
-	if err != nil {
-		l.cfg.Log.Warn("the last accepted data set is unknown; the new one is compared with the schema alone", "model", m.Name, "error", err)
-		return nil, nil
-	}
-	if b.Manifest().Set != bundle.SetID(m.Inputs) {
-		return nil, nil
-	}
-	var p profile.Profile
-	if err := json.Unmarshal(b.File(profileFile), &p); err != nil {
-		return nil, fmt.Errorf("bundle %s: %s: %w", b.ID(), profileFile, err)
-	}
-	return &p, nil
+	return dataset.LoadSchema(file)
 }
 
-// open returns a verified bundle.
+// accepted is the profile of the last training set that made a candidate; nil:
+// there is none of these features.
+func (l *Loop) accepted(b *book) (*profile.Profile, error) {
+	for _, run := range b.runs {
+		if run.bundle == "" {
+			continue
+		}
+		last, err := l.open(run.bundle)
+		if err != nil {
+			l.cfg.Log.Warn("the last training set is unknown; the new one is compared with the schema alone", "model", b.model.Name, "error", err)
+			return nil, nil
+		}
+		if last.Manifest().Set != b.set {
+			return nil, nil
+		}
+		var p profile.Profile
+		if err := json.Unmarshal(last.File(profileFile), &p); err != nil {
+			return nil, fmt.Errorf("bundle %s: %s: %w", last.ID(), profileFile, err)
+		}
+		return &p, nil
+	}
+	return nil, nil
+}
+
+// maxLoaded bounds the bundles in memory: a champion a model, and the one that was
+// trained last, are in use at a time.
+const maxLoaded = 16
+
+// open returns a verified bundle, which it keeps.
 func (l *Loop) open(id string) (*bundle.Bundle, error) {
 	if b := l.loaded[id]; b != nil {
 		return b, nil
@@ -155,10 +219,6 @@ func (l *Loop) open(id string) (*bundle.Bundle, error) {
 	l.loaded[id] = b
 	return b, nil
 }
-
-// maxLoaded bounds the bundles in memory: a champion and a candidate a model are
-// in use at a time.
-const maxLoaded = 16
 
 // firstError is the first anomaly that stops, as one line.
 func firstError(anomalies []dataset.Anomaly) string {

@@ -3,15 +3,14 @@ package trainer
 import (
 	"context"
 	"crypto/ed25519"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 
 	"github.com/millrace/millrace/deploy/registry"
-	"github.com/millrace/millrace/feedback"
 	"github.com/millrace/millrace/streams"
 	"github.com/millrace/millrace/streams/pipeline"
 	"github.com/millrace/millrace/trainer/bundle"
@@ -20,8 +19,9 @@ import (
 // Author is who the trainer is in the registry.
 const Author = "trainer"
 
-// pollEvery is how often Run looks for new examples. Candidates are a matter of
-// hours, so that a second more changes nothing.
+// pollEvery is how often Run looks for new examples, and how often a Step looks
+// at the registry when there are none. Candidates are a matter of hours, so that
+// a second more changes nothing.
 const pollEvery = time.Second
 
 // A Config is what a Loop needs. All fields are required.
@@ -40,13 +40,17 @@ type Config struct {
 
 // A Loop is the retrain loop of a project's models. It keeps nothing but memory:
 // started again it reads the examples again, and the registry says what is done.
-// Two loops of one project do no harm: a training is the same wherever it is
-// done, and the registry takes it once.
+// Which candidates there are is a function of the topic of examples, wherever and
+// whenever a loop runs. So two loops of one project do no harm: the registry
+// takes each training once.
 type Loop struct {
-	cfg    Config
-	reader *pipeline.ExampleReader // nil: not started
-	books  []*book
-	loaded map[string]*bundle.Bundle // by id, those that judge
+	cfg Config
+
+	work   sync.Mutex // held by who uses what follows
+	reader *pipeline.ExampleReader
+	books  []*book // nil: nothing was read yet
+	loaded map[string]*bundle.Bundle
+	looked time.Time // when all that was due was done; zero: it is not
 
 	mu      sync.Mutex
 	trouble error // why it is not at work; nil: it is
@@ -55,14 +59,19 @@ type Loop struct {
 // New returns a loop.
 func New(cfg Config) *Loop { return &Loop{cfg: cfg, loaded: map[string]*bundle.Bundle{}} }
 
-// Run works until ctx ends. What fails is tried again.
+// Run works until ctx ends, and closes the loop. What fails is tried again.
 func (l *Loop) Run(ctx context.Context) error {
+	defer l.Close()
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
-	for {
+	for before := ""; ; {
+		now := ""
 		if err := l.Step(ctx); err != nil && ctx.Err() == nil {
-			l.cfg.Log.Warn("training waits; trying again", "error", err)
+			if now = err.Error(); now != before {
+				l.cfg.Log.Warn("training waits; trying again", "error", err)
+			}
 		}
+		before = now
 		select {
 		case <-ctx.Done():
 			return nil
@@ -91,119 +100,162 @@ func (l *Loop) Problems() []string {
 	return []string{fmt.Sprintf("training waits: %v", l.trouble)}
 }
 
-func (l *Loop) step(ctx context.Context) error {
-	if err := l.read(ctx); err != nil {
-		return err
+// Close ends the connections. A Step after it begins anew.
+func (l *Loop) Close() {
+	l.work.Lock()
+	defer l.work.Unlock()
+	l.reset()
+}
+
+func (l *Loop) reset() {
+	if l.reader != nil {
+		l.reader.Close()
 	}
+	l.reader, l.books, l.looked = nil, nil, time.Time{}
+}
+
+func (l *Loop) step(ctx context.Context) error {
+	l.work.Lock()
+	defer l.work.Unlock()
+	if l.reader == nil {
+		l.reader = pipeline.NewExampleReader(l.cfg.Cluster, l.cfg.Project, nil)
+	}
+	for {
+		more, err := l.read(ctx)
+		if err != nil {
+			return err
+		}
+		if !more {
+			break
+		}
+		l.looked = time.Time{}
+		if err := l.each(func(b *book) error { return l.candidates(ctx, b) }); err != nil {
+			return err
+		}
+	}
+	if time.Since(l.looked) < pollEvery {
+		return nil // nothing was read, and nothing can be due
+	}
+	// After an error some rows may still be to be taken in.
+	err := l.each(func(b *book) error {
+		return errors.Join(l.candidates(ctx, b), l.baseRate(ctx, b), l.judge(ctx, b))
+	})
+	if err == nil {
+		l.looked = time.Now()
+		l.tell()
+	}
+	return err
+}
+
+// tell says how many examples are of no use, and again when they are twice as
+// many.
+func (l *Loop) tell() {
+	for _, b := range l.books {
+		if b.foreign > 2*b.told {
+			l.cfg.Log.Warn("examples of a model are of other features than the project defines now, and nothing is learned from them", "model", b.model.Name, "examples", b.foreign, "of", b.foreign+int(b.all.count))
+			b.told = b.foreign
+		}
+	}
+}
+
+// each does something for each model: what fails for one keeps no other from
+// its work.
+func (l *Loop) each(do func(*book) error) error {
 	var errs []error
 	for _, b := range l.books {
-		if err := l.work(ctx, b); err != nil {
+		if err := do(b); err != nil {
 			errs = append(errs, fmt.Errorf("model %s: %w", b.model.Name, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// read takes what is in the topic into the books.
-func (l *Loop) read(ctx context.Context) error {
-	if l.reader == nil {
-		topic := feedback.ExamplesTopic(l.cfg.Project)
-		partitions, err := l.cfg.Cluster.Partitions(ctx, topic)
-		if errors.Is(err, streams.ErrNoTopic) {
-			return nil // no join has started yet
+// read takes some of what is in the topic into the books, and reports whether
+// there was any.
+func (l *Loop) read(ctx context.Context) (more bool, err error) {
+	for _, b := range l.books {
+		if len(b.waiting) > maxRows {
+			return false, fmt.Errorf("model %s: %d examples wait for a partition of the topic of examples that falls behind: see that its join is at work, then start again", b.model.Name, len(b.waiting))
 		}
-		if err != nil {
-			return err
-		}
+	}
+	batch, err := l.reader.Poll(ctx)
+	if gone := new(streams.OutOfRange); errors.As(err, &gone) {
+		l.cfg.Log.Warn("the topic of examples was made anew or has lost what comes next; it is read again from where it begins", "error", err)
+		l.reset()
 		l.reader = pipeline.NewExampleReader(l.cfg.Cluster, l.cfg.Project, nil)
-		for i := range l.cfg.Models {
-			l.books = append(l.books, newBook(&l.cfg.Models[i], partitions))
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if partitions := len(l.reader.Next()); l.books == nil && partitions > 0 {
+		if err := l.begin(ctx, partitions); err != nil {
+			l.reset() // the batch is lost
+			return false, err
 		}
 	}
-	for {
-		batch, err := l.reader.Poll(ctx)
-		if err != nil || len(batch) == 0 {
-			return err
-		}
+	for _, b := range l.books {
 		for i := range batch {
-			for _, b := range l.books {
-				b.add(&batch[i].Example, batch[i].Partition, batch[i].Offset)
-			}
+			b.read(&batch[i].Example, batch[i].Partition, batch[i].Offset)
 		}
+		b.release()
 	}
+	return len(batch) > 0, nil
 }
 
-// work does what is due for one model.
-func (l *Loop) work(ctx context.Context, b *book) error {
-	serving, err := l.cfg.Registry.Serving(ctx, b.model.Name)
-	if err != nil {
-		return err
-	}
-	if serving.Champion == registry.BaseRateVersion {
-		if err := l.baseRate(ctx, b, serving.BaseRate); err != nil {
+// begin makes the books.
+func (l *Loop) begin(ctx context.Context, partitions int) error {
+	var books []*book
+	for i := range l.cfg.Models {
+		b := newBook(&l.cfg.Models[i], partitions)
+		if err := l.past(ctx, b); err != nil {
 			return err
 		}
+		if _, err := l.waiting(ctx, b); err != nil {
+			return err
+		}
+		books = append(books, b)
 	}
-	if err := l.candidate(ctx, b); err != nil {
-		return err
-	}
-	return l.judge(ctx, b)
+	l.books = books
+	return nil
 }
+
+// find returns the book of a model, or nil.
+func (l *Loop) find(model string) *book {
+	for _, b := range l.books {
+		if b.model.Name == model {
+			return b
+		}
+	}
+	return nil
+}
+
+// Passed returns the time up to which the loop has read every label of a model
+// that became known: microseconds since the Unix epoch, math.MinInt64 while a
+// partition has passed nothing.
+func (l *Loop) Passed(model string) int64 {
+	l.work.Lock()
+	defer l.work.Unlock()
+	if b := l.find(model); b != nil {
+		return b.least()
+	}
+	return math.MinInt64
+}
+
+// rateStep is by which share of it the number of labels changes before a base
+// rate is written again: each is a write to the disk, and the next label changes
+// the rate by less than anybody sees.
+const rateStep = 50
 
 // baseRate keeps what is served before there is a champion.
-func (l *Loop) baseRate(ctx context.Context, b *book, now registry.BaseRate) error {
-	r := b.before.clone()
-	for i := range b.rows {
-		r.count++
-		r.sum += b.rows[i].label
+func (l *Loop) baseRate(ctx context.Context, b *book) error {
+	serving, err := l.cfg.Registry.Serving(ctx, b.model.Name)
+	if err != nil || serving.Champion != registry.BaseRateVersion {
+		return err
 	}
-	if int64(r.count) == now.Count {
+	now, count := serving.BaseRate, int64(b.all.count)
+	if b.known <= now.AsOf && now.Count > 0 || max(count, now.Count)-min(count, now.Count) <= now.Count/rateStep {
 		return nil
 	}
-	return l.cfg.Registry.SetBaseRate(ctx, b.model.Name, registry.BaseRate{Value: r.base(b.model.binary()), Count: int64(r.count), AsOf: b.known})
-}
-
-// candidate makes one when it is due.
-func (l *Loop) candidate(ctx context.Context, b *book) error {
-	if b.runs == nil {
-		runs, err := l.cfg.Registry.Runs(ctx, b.model.Name)
-		if err != nil {
-			return err
-		}
-		if b.runs, err = specs(runs); err != nil {
-			return err
-		}
-	}
-	if !b.due() {
-		return nil
-	}
-	b.runs = nil // read again, with the new one and what another trainer has done
-	return l.train(ctx, b)
-}
-
-// specs are those of runs, newest first; never nil.
-func specs(runs []registry.Run) ([]spec, error) {
-	all := make([]spec, len(runs))
-	for i := range runs {
-		if err := json.Unmarshal(runs[i].Spec, &all[i]); err != nil {
-			return nil, fmt.Errorf("run %d: its spec cannot be read: %w", runs[i].ID, err)
-		}
-	}
-	return all, nil
-}
-
-// due reports whether enough has been learned since the last run of the model,
-// and whether the schedule leaves room for one more.
-func (b *book) due() bool {
-	var next []int64
-	recent := 0
-	for i := range b.runs {
-		if i == 0 {
-			next = b.runs[i].next()
-		}
-		if time.Duration(b.known-b.runs[i].Known)*time.Microsecond < b.model.Train.Per {
-			recent++
-		}
-	}
-	return b.since(next) >= b.model.Train.Every && recent < b.model.Train.AtMost
+	return l.cfg.Registry.SetBaseRate(ctx, b.model.Name, registry.BaseRate{Value: b.all.share(b.model.binary()), Count: count, AsOf: b.known})
 }

@@ -1,6 +1,9 @@
 package trainer
 
 import (
+	"strconv"
+	"strings"
+
 	"github.com/millrace/millrace/features"
 	"github.com/millrace/millrace/feedback"
 	"github.com/millrace/millrace/trainer/bundle"
@@ -23,3 +26,68 @@ type Model struct {
 }
 
 func (m *Model) binary() bool { return m.Task == learn.Binary }
+
+// wait is how long after a prediction its label is final, in microseconds.
+func (m *Model) wait() int64 { return (m.Label.Horizon + m.Label.Grace).Microseconds() }
+
+// slice is a row's value of a column that a gate looks into.
+func (m *Model) slice(column string, r *row) string {
+	for _, e := range r.Entity {
+		if e.Name == column {
+			return e.Expr
+		}
+	}
+	for i, in := range m.Inputs {
+		if in.Name == column {
+			return r.Vector[i].Text()
+		}
+	}
+	return ""
+}
+
+// A row is one example.
+type row struct {
+	feedback.Prediction
+	label     float64
+	known     int64 // when the label became known, microseconds
+	partition int
+	offset    int64
+
+	correction bool // another row had the prediction's label before
+	corrected  bool // another row has it now
+}
+
+// entity is whom a row is about. The key of its prediction is not, where that is
+// the prediction's id.
+func (r *row) entity() string {
+	if len(r.Entity) == 1 {
+		return r.Entity[0].Expr
+	}
+	var all strings.Builder
+	for _, e := range r.Entity {
+		all.WriteString(strconv.Quote(e.Expr))
+	}
+	return all.String()
+}
+
+// vectors yields the rows' vectors.
+func vectors(rows []*row) func(yield func([]features.Value) bool) {
+	return func(yield func([]features.Value) bool) {
+		for _, r := range rows {
+			if !yield(r.Vector) {
+				return
+			}
+		}
+	}
+}
+
+// labelled yields the vectors and labels of rows.
+func labelled(rows []*row) func(yield func([]features.Value, float64) bool) {
+	return func(yield func([]features.Value, float64) bool) {
+		for _, r := range rows {
+			if !yield(r.Vector, r.label) {
+				return
+			}
+		}
+	}
+}

@@ -2,12 +2,10 @@ package trainer
 
 import (
 	"context"
-	"fmt"
 	"math"
 	"slices"
 
 	"github.com/millrace/millrace/deploy/registry"
-	"github.com/millrace/millrace/trainer/bundle"
 	"github.com/millrace/millrace/trainer/eval"
 )
 
@@ -26,14 +24,16 @@ type Served struct {
 	FirstVersion int         `json:"first_version"`
 }
 
-// Served measures what has been served of a model, over the examples that the
-// loop has read. Rows is 0 where no champion has answered anything yet.
+// Served measures what has been served of a model and has its final label, over
+// the examples that the loop has read and holds. Rows is 0 where no champion has
+// answered anything yet.
 func (l *Loop) Served(ctx context.Context, model string) (Served, error) {
-	i := slices.IndexFunc(l.books, func(b *book) bool { return b.model.Name == model })
-	if i < 0 {
+	l.work.Lock()
+	defer l.work.Unlock()
+	b := l.find(model)
+	if b == nil {
 		return Served{}, nil // nothing was read
 	}
-	b := l.books[i]
 	rows := b.served()
 	if len(rows) == 0 {
 		return Served{}, nil
@@ -42,34 +42,36 @@ func (l *Loop) Served(ctx context.Context, model string) (Served, error) {
 	if err != nil {
 		return Served{}, err
 	}
-	firstBundle, err := bundle.Open(l.cfg.Bundles, first.Bundle, l.cfg.Trusted)
+	stayed, err := l.open(first.Bundle)
+	if err != nil {
+		return Served{}, err
+	}
+	frozen, err := scores(stayed, rows)
 	if err != nil {
 		return Served{}, err
 	}
 	base, _ := b.baselines(rows)
-	labels, champion, frozen := make([]float64, len(rows)), make([]float64, len(rows)), make([]float64, len(rows))
-	times := make([]int64, len(rows))
-	for i := range rows {
-		labels[i], champion[i], times[i] = rows[i].label, rows[i].Score.Value, rows[i].Time
-		if frozen[i], err = firstBundle.Score(rows[i].Vector); err != nil {
-			return Served{}, fmt.Errorf("trainer: version %d: prediction %s: %w", first.Number, rows[i].ID, err)
-		}
+	labels, champion, times := make([]float64, len(rows)), make([]float64, len(rows)), make([]int64, len(rows))
+	for i, r := range rows {
+		labels[i], champion[i], times[i] = r.label, r.Score.Value, r.Time
 	}
 	task := string(b.model.Task)
 	s := Served{Rows: len(rows), FirstVersion: first.Number, Confidence: b.model.Gate.Confidence}
 	quality := eval.Measured(task, labels, champion)
 	s.Champion, s.AUC = quality.Loss, quality.AUC
 	s.BaseRate, s.First = eval.Measured(task, labels, base).Loss, eval.Measured(task, labels, frozen).Loss
-	s.Gain = b.gain(times, labels, base, champion)
-	s.GainOfFirst = b.gain(times, labels, frozen, champion)
+	s.Gain = b.model.gain(times, labels, base, champion)
+	s.GainOfFirst = b.model.gain(times, labels, frozen, champion)
 	return s, nil
 }
 
-// served are the rows that a champion has answered, by time.
-func (b *book) served() []row {
-	var rows []row
+// served are the rows that a champion has answered, by time: those whose label
+// is final, so that quick labels do not count for more, and from before which
+// nothing is forgotten, so that the base rate is that of then.
+func (b *book) served() []*row {
+	var rows []*row
 	for _, r := range b.rows {
-		if r.Score.Version != registry.BaseRateVersion {
+		if r.Score.Version != registry.BaseRateVersion && !r.corrected && b.decided(r.Time) && r.Time > b.forgotten {
 			rows = append(rows, r)
 		}
 	}
@@ -77,16 +79,15 @@ func (b *book) served() []row {
 	return rows
 }
 
-// gain is by how much the loss of b exceeds that of a, with the gate's bounds.
-func (b *book) gain(times []int64, labels, worse, better []float64) eval.Bounds {
-	diffs := make([]float64, len(times))
+// gain is by how much the loss of worse exceeds that of better.
+func (m *Model) gain(times []int64, labels, worse, better []float64) eval.Bounds {
+	diffs, task := make([]float64, len(times)), string(m.Task)
 	for i := range diffs {
-		task := string(b.model.Task)
 		diffs[i] = eval.RowLoss(task, labels[i], worse[i]) - eval.RowLoss(task, labels[i], better[i])
 	}
-	g := b.model.Gate
+	g := m.Gate
 	lo, mean, hi, err := eval.Interval(times, diffs, eval.Bootstrap{
-		Confidence: g.Confidence, Block: max(g.Block, b.model.Label.Horizon), Periods: g.Periods, Replicates: g.Replicates, Seed: g.Seed,
+		Confidence: g.Confidence, Block: max(g.Block, m.Label.Horizon), Periods: g.Periods, Replicates: g.Replicates, Seed: g.Seed,
 	})
 	if err != nil { // too few blocks
 		lo, hi = math.NaN(), math.NaN()

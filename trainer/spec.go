@@ -1,0 +1,97 @@
+package trainer
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/millrace/millrace/deploy/registry"
+	"github.com/millrace/millrace/feedback"
+	"github.com/millrace/millrace/trainer/bundle"
+	"github.com/millrace/millrace/trainer/learn"
+)
+
+// A spec is all that determines a candidate. As JSON it is the registry's
+// Run.Spec, which is unique, so that a training that was done is not done again.
+type spec struct {
+	Model    string          `json:"model"`
+	Task     learn.Task      `json:"task"`
+	Set      string          `json:"set"`
+	Features []string        `json:"features"`
+	Label    string          `json:"label"`
+	Learner  string          `json:"learner"`
+	Params   json.RawMessage `json:"params"`
+	Seed     uint64          `json:"seed"`
+	Code     string          `json:"code"`
+	Topic    string          `json:"topic"`
+	Ranges   []bundle.Range  `json:"ranges"`
+	Window   int             `json:"window"` // the newest so many examples
+	Known    int64           `json:"known"`  // of those that were known at this time, microseconds
+}
+
+// specOf returns the spec of a candidate of the model as it is now, from rows
+// known at a time.
+func specOf(cfg *Config, m *Model, ranges []bundle.Range, known int64) (*spec, error) {
+	params, err := json.Marshal(m.FTRL)
+	if err != nil {
+		return nil, fmt.Errorf("trainer: parameters of model %s: %w", m.Name, err)
+	}
+	s := &spec{
+		Model: m.Name, Task: m.Task, Set: bundle.SetID(m.Inputs), Learner: "ftrl", Params: params, Seed: m.Train.Seed,
+		Label: fmt.Sprintf("%s %s %s within %v", m.Label.Source, m.Label.Join, m.Label.Value, m.Label.Horizon),
+		Code:  cfg.Code, Topic: feedback.ExamplesTopic(cfg.Project), Ranges: ranges, Window: m.Train.Window, Known: known,
+	}
+	for _, in := range m.Inputs {
+		s.Features = append(s.Features, in.Name)
+	}
+	return s, nil
+}
+
+// A pastRun is what matters of a run to the next.
+type pastRun struct {
+	known  int64  // what it learned from was known then
+	bundle string // empty: it made none
+}
+
+// pastRuns are runs as the registry has them, newest first; never nil.
+func pastRuns(runs []registry.Run) ([]pastRun, error) {
+	all := make([]pastRun, len(runs))
+	for i := range runs {
+		var s spec
+		if err := json.Unmarshal(runs[i].Spec, &s); err != nil {
+			return nil, fmt.Errorf("run %d: its spec cannot be read: %w", runs[i].ID, err)
+		}
+		all[i] = pastRun{s.Known, runs[i].Bundle}
+	}
+	return all, nil
+}
+
+// after sets what was run before.
+func (b *book) after(runs []pastRun) {
+	b.runs, b.fresh = runs, 0
+	for _, r := range b.rows {
+		if r.known > b.lastRun() && !r.correction {
+			b.fresh++
+		}
+	}
+}
+
+// lastRun is up to when the labels were known that the last run learned from.
+func (b *book) lastRun() int64 {
+	if len(b.runs) == 0 {
+		return never
+	}
+	return b.runs[0].known
+}
+
+// due reports whether enough has been learned since the last run, and whether
+// the schedule leaves room for one more. A run that made no version counts as
+// any other: more of the same data would be as bad.
+func (b *book) due() bool {
+	recent := 0
+	for _, r := range b.runs {
+		if b.known-r.known < b.model.Train.Per.Microseconds() {
+			recent++
+		}
+	}
+	return b.fresh >= b.model.Train.Every && recent < b.model.Train.AtMost
+}
