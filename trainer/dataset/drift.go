@@ -3,7 +3,6 @@ package dataset
 import (
 	"fmt"
 	"math"
-	"slices"
 
 	"github.com/millrace/millrace/features/profile"
 )
@@ -23,19 +22,18 @@ func (d divergence) String() string {
 	return fmt.Sprintf("a Jensen-Shannon divergence of %.3f (chance explains %.3f)", d.value, d.chance)
 }
 
-// divergence returns how far a is from b. One that has no values at all is as
-// far as can be.
-func (v *validation) divergence(a, b *profile.Stats) divergence {
+// between returns how far a is from b.
+func between(a, b *profile.Stats) divergence {
 	if a.Kind == "string" || a.Kind == "bool" {
 		value, text := profile.LInfinity(a.Shares(), b.Shares())
 		return divergence{value: value, chance: deviations(a.Count, b.Count), text: text, names: true}
 	}
 	ha, hb := a.Histogram(), b.Histogram()
 	value, err := profile.JensenShannonHistograms(ha, hb)
-	if err != nil {
+	if err != nil { // no rows, or none but NaN and infinities
 		value = 1
 	}
-	return divergence{value: value, chance: bias(max(len(ha.Buckets), len(hb.Buckets)), a.Rows(), b.Rows())}
+	return divergence{value: value, chance: bias(len(ha.Buckets)+len(hb.Buckets), a.Rows(), b.Rows())}
 }
 
 // deviations is two standard deviations of the difference of two shares near a
@@ -46,23 +44,25 @@ func deviations(n, m int64) float64 {
 
 // bias is the divergence to be expected of two samples of one distribution over
 // k cells: chi-square with k-1 degrees of freedom over 8 ln 2 (Menendez et al.
-// 1997).
+// 1997). The buckets of two histograms make at least as many cells as both have,
+// where their ends differ.
 func bias(k int, n, m int64) float64 {
 	return min(float64(max(k-1, 0))/(8*math.Ln2)*(1/float64(max(n, 1))+1/float64(max(m, 1))), 1)
 }
 
-// A drifted column is one that is further from the accepted one than a warning
-// allows.
-type drifted struct {
+// excess returns how far the divergence is beyond what chance explains.
+func (d divergence) excess() float64 { return max(d.value-d.chance, 0) }
+
+// A moved column is one beside its accepted self.
+type moved struct {
 	now, before *profile.Stats
-	rule        Column
 	divergence  divergence
-	level       string
+	level       string // of the drift; empty: none
 }
 
 // drifts compares the columns with the accepted ones.
 func (v *validation) drifts() {
-	var all []drifted
+	var all []moved
 	for i := range v.now.Profile.Columns {
 		now := &v.now.Profile.Columns[i]
 		before := v.accepted.Column(now.Name)
@@ -70,49 +70,52 @@ func (v *validation) drifts() {
 		if before == nil || before.Kind != now.Kind || rule.Drift == nil {
 			continue
 		}
-		d := drifted{now: now, before: before, rule: rule, divergence: v.divergence(now, before)}
-		d.level = rule.Drift.level(d.divergence.value - d.divergence.chance)
-		if d.level != "" {
-			all = append(all, d)
-		}
+		d := between(now, before)
+		all = append(all, moved{now, before, d, rule.Drift.level(d.excess())})
 	}
-	for _, d := range v.unswapped(all) {
-		v.add(d.now.Name, Drift, d.level, "%s from the last accepted data set", d.divergence)
+	swapped := v.swaps(all)
+	for i, m := range all {
+		if !swapped[i] {
+			v.add(m.now.Name, Drift, m.level, "%s from the last accepted data set", m.divergence)
+		}
 	}
 }
 
-// swapFit is how much nearer swapped columns are to each other's old values
-// than to their own.
-const swapFit = 0.25
+const (
+	// Columns that differ by less can change places without anybody knowing from
+	// their values. It is below the levels of drift: two columns that fit each
+	// other are a stronger sign than one that does not fit itself.
+	minSwap = 0.02
 
-// unswapped reports the columns that were swapped, and returns the others.
-func (v *validation) unswapped(all []drifted) []drifted {
-	taken := make([]bool, len(all))
+	// How far from each other's old values swapped columns may be, together, as a
+	// part of how far they are from their own. It leaves room for the drift that
+	// comes with the new rows, and no two columns of the demo come below it in any
+	// window (TestNothingIsSwappedByItself).
+	swapFit = 0.5
+)
+
+// swaps reports columns that were swapped, and returns which ones.
+func (v *validation) swaps(all []moved) []bool {
+	swapped := make([]bool, len(all))
 	for i := range all {
-		for j := i + 1; j < len(all); j++ {
-			if taken[i] || taken[j] || !v.swapped(&all[i], &all[j]) {
+		for j := i + 1; j < len(all) && !swapped[i]; j++ {
+			if swapped[j] || !fit(&all[i], &all[j]) {
 				continue
 			}
-			taken[i], taken[j] = true, true
+			swapped[i], swapped[j] = true, true
 			v.add(all[i].now.Name, Swapped, Error, "%q and %q each have the other's values: are they in each other's place?", all[i].now.Name, all[j].now.Name)
 		}
 	}
-	left := make([]drifted, 0, len(all))
-	for i := range all {
-		if !taken[i] {
-			left = append(left, all[i])
-		}
-	}
-	return slices.Clip(left)
+	return swapped
 }
 
-// swapped reports whether a and b each fit the other's old values, by far
-// better than their own.
-func (v *validation) swapped(a, b *drifted) bool {
-	if a.now.Kind != b.now.Kind {
+// fit reports whether a and b each fit the other's old values better than their
+// own, and far better together.
+func fit(a, b *moved) bool {
+	ownA, ownB := a.divergence.excess(), b.divergence.excess()
+	if a.now.Kind != b.now.Kind || min(ownA, ownB) < minSwap {
 		return false
 	}
-	ab, ba := v.divergence(a.now, b.before), v.divergence(b.now, a.before)
-	fits := func(crossed, own divergence) bool { return crossed.value-crossed.chance < swapFit*own.value }
-	return fits(ab, a.divergence) && fits(ba, b.divergence)
+	crossedA, crossedB := between(a.now, b.before).excess(), between(b.now, a.before).excess()
+	return crossedA < ownA && crossedB < ownB && crossedA+crossedB < swapFit*(ownA+ownB)
 }

@@ -2,6 +2,7 @@ package dataset
 
 import (
 	"math"
+	"slices"
 
 	"github.com/millrace/millrace/features"
 	"github.com/millrace/millrace/features/expr"
@@ -19,9 +20,9 @@ const minOfClass = 20
 // 0 where there are too few rows to tell.
 func (s *Summary) leak(i int) float64 {
 	scores, labels := s.scores(i)
-	most := 0.0
-	for _, missing := range [3]float64{math.NaN(), -math.MaxFloat64, math.MaxFloat64} {
-		most = max(most, tell(labels, scores, missing))
+	most := tell(labels, scores, math.NaN())
+	if slices.ContainsFunc(scores, math.IsNaN) {
+		most = max(most, tell(labels, scores, -math.MaxFloat64), tell(labels, scores, math.MaxFloat64))
 	}
 	return most
 }

@@ -1,8 +1,8 @@
 package dataset
 
 import (
-	"cmp"
 	"fmt"
+	"math"
 
 	"github.com/millrace/millrace/features/expr"
 	"github.com/millrace/millrace/features/profile"
@@ -72,8 +72,10 @@ const (
 	// Half of what was seen at first is no longer the same data set.
 	inferredRows = 0.5
 
-	// A column with a tenth less than it had at first has lost a source.
-	inferredPresence = 0.9
+	// A column with a tenth less than it had at first has lost a source, if the
+	// first ones were not more by chance: by three standard deviations.
+	inferredPresence   = 0.9
+	presenceDeviations = 3
 
 	// Texts are a category, which has a domain, if there are few of them and each
 	// comes often enough that the next data set has no others.
@@ -82,11 +84,26 @@ const (
 
 	// One column that orders 98 of 100 pairs is too good to be known in time.
 	leakAUC = 0.98
+
+	// For labels of 0 and 1 it is a base rate of one half that falls to one tenth.
+	labelDrift = 0.15
 )
 
-// The demo's training sets, which hold two crashes, stay below half of the
-// warning, as TestStocksHaveNoErrors has it; a column in other units is near 1.
-var defaultDrift = Levels{Warn: 0.1, Error: 0.5}
+// defaultDrift returns the default levels of drift. The divergence of numbers
+// is at most 0.33 between one training set of the demo, which has two crashes
+// in it, and the next, and at least 0.79 if a column is a hundred times as large
+// or moved by five standard deviations (TestShiftedColumnIsStopped). A text or a
+// bool of which half of the rows have become another is no longer the same.
+func defaultDrift(kind string) Levels {
+	if kind == expr.String.String() || kind == expr.Bool.String() {
+		return Levels{Warn: 0.1, Error: 0.5}
+	}
+	return Levels{Warn: 0.2, Error: 0.7}
+}
+
+// defaultOutside lets new texts come, as a stock that goes public does, until
+// most are new. No text outside the domain goes without a warning.
+var defaultOutside = Levels{Warn: 0, Error: 0.5}
 
 // Infer returns a schema that s satisfies: types, how often values are present,
 // small sets of texts, and the default thresholds. It infers no ranges, as the
@@ -94,7 +111,7 @@ var defaultDrift = Levels{Warn: 0.1, Error: 0.5}
 func Infer(s *Summary) *Schema {
 	schema := &Schema{Rows: Rows{Min: max(int64(inferredRows*float64(s.Profile.Rows)), 1)}}
 	if s.Profile.Label != nil {
-		schema.Label = &Label{Drift: new(defaultDrift.Warn)}
+		schema.Label = &Label{Drift: new(labelDrift)}
 		if s.binary {
 			schema.Label.Values = []float64{0, 1}
 		}
@@ -108,8 +125,9 @@ func Infer(s *Summary) *Schema {
 func inferColumn(s *profile.Stats) Column {
 	c := defaultColumn(s.Name, s.Kind)
 	c.Presence = s.Present()
-	if s.Missing > 0 {
-		c.Presence *= inferredPresence
+	if p := c.Presence; s.Missing > 0 {
+		deviation := math.Sqrt(p * (1 - p) / float64(s.Rows()))
+		c.Presence = max(inferredPresence*(p-presenceDeviations*deviation), 0)
 	}
 	if s.Rows() > 0 {
 		c.Nonfinite = float64(s.Nonfinite) / float64(s.Rows())
@@ -118,7 +136,7 @@ func inferColumn(s *profile.Stats) Column {
 		for _, t := range s.Top {
 			c.Domain = append(c.Domain, t.Text)
 		}
-		c.Outside = &Levels{Warn: 0, Error: defaultDrift.Error}
+		c.Outside = new(defaultOutside)
 	}
 	return c
 }
@@ -128,8 +146,7 @@ func inferColumn(s *profile.Stats) Column {
 func defaultColumn(name, kind string) Column {
 	c := Column{Name: name, Type: kind, Leak: new(leakAUC)}
 	if kind != expr.Time.String() {
-		drift := defaultDrift
-		c.Drift = &drift
+		c.Drift = new(defaultDrift(kind))
 	}
 	return c
 }
@@ -177,9 +194,9 @@ func (c *Column) check() (key string, err error) {
 	case len(c.Domain) == 0 && c.Outside != nil:
 		return "outside", fmt.Errorf("outside needs a domain")
 	case !numeric && (c.Min != nil || c.Max != nil):
-		return cmp.Or(map[bool]string{true: "min"}[c.Min != nil], "max"), fmt.Errorf("min and max are of numbers, and its type is %s", c.Type)
+		return c.end(), fmt.Errorf("min and max are of numbers, and its type is %s", c.Type)
 	case !ordered(c.Min, c.Max):
-		return "min", fmt.Errorf("min is above max, or one is no number")
+		return c.end(), fmt.Errorf("min is above max, or one is no number")
 	case !c.Outside.ordered():
 		return "outside", fmt.Errorf("outside is {warn: %g, error: %g}: give 0 <= warn <= error <= 1", c.Outside.Warn, c.Outside.Error)
 	case !c.Drift.ordered():
@@ -188,6 +205,14 @@ func (c *Column) check() (key string, err error) {
 		return "leak", fmt.Errorf("leak is %g: give an AUC above 0.5, at most 1, or remove it", *c.Leak)
 	}
 	return "", nil
+}
+
+// end returns which of min and max is there, min if both are.
+func (c *Column) end() string {
+	if c.Min == nil {
+		return "max"
+	}
+	return "min"
 }
 
 func isShare(x float64) bool { return x >= 0 && x <= 1 }

@@ -168,7 +168,7 @@ func (v *validation) label() {
 		v.add(labelName, LabelDrift, Warning, "its mean is %.4g, outside the rate that the schema gives", mean)
 	}
 	if before := v.accepted.Label; before != nil && before.Count > 0 && rule.Drift != nil {
-		if d := v.divergence(s, before); d.value > *rule.Drift+d.chance {
+		if d := between(s, before); d.excess() > *rule.Drift {
 			v.add(labelName, LabelDrift, Warning, "%s from the last accepted data set; its mean was %.4g and is %.4g", d, before.Numbers.Mean, s.Numbers.Mean)
 		}
 	}
