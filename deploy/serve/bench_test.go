@@ -201,3 +201,40 @@ func cpu() time.Duration {
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
+
+// BenchmarkPredict asks one model of five features of two views: answered is
+// the lookup and the score alone; logged is the whole request, with a broker in
+// this process that has acknowledged it.
+func BenchmarkPredict(b *testing.B) {
+	m := newModelWorld(b, nil)
+	m.seed()
+	m.champion("rises")
+	p := m.predictors["rises"]
+	b.Run("answered", func(b *testing.B) {
+		b.ReportAllocs()
+		var v Vectors
+		before := cpu()
+		for range b.N {
+			q, err := decodeQuestion([]byte(askA))
+			must(b, err)
+			out, err := m.answer(b.Context(), p, p.loaded.Load(), q, &v)
+			must(b, err)
+			if len(out.AppendJSON(nil)) == 0 {
+				b.Fatal("no record")
+			}
+		}
+		b.ReportMetric(float64((cpu()-before).Nanoseconds())/float64(b.N), "cpu-ns/op")
+	})
+	b.Run("logged", func(b *testing.B) {
+		b.ReportAllocs()
+		before := cpu()
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				if status, answer := m.post(predictPath+"rises", askA); status != http.StatusOK {
+					b.Error(status, answer)
+				}
+			}
+		})
+		b.ReportMetric(float64((cpu()-before).Nanoseconds())/float64(b.N), "cpu-ns/op")
+	})
+}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/millrace/millrace/feedback"
 	"github.com/millrace/millrace/streams"
@@ -183,6 +184,7 @@ func FuzzDecodeOutcome(f *testing.F) {
 	f.Add([]byte(`{"entity":{"symbol":"A"},"time":"2026-03-04T05:00:00Z","value":true}`))
 	f.Add([]byte(`{"id":"p","time":"2026-03-04T05:00:00Z","value":-2.5e3,"outcome_id":"o"}`))
 	f.Add([]byte(`{"entity":{"symbol":7},"time":"0001-01-01T00:00:00Z","value":-0.0}`))
+	f.Add([]byte("{\"time\":\"\xff\"}"))
 	m := newModelWorld(f, nil)
 	f.Fuzz(func(t *testing.T, line []byte) {
 		before := bytes.Clone(line)
@@ -193,7 +195,7 @@ func FuzzDecodeOutcome(f *testing.F) {
 			}
 			var bad *codec.Error
 			if err != nil {
-				if json.Valid(line) && line[0] == '{' && !errors.As(err, &bad) && !strings.Contains(fmt.Sprint(err), "duplicate") {
+				if json.Valid(line) && utf8.Valid(line) && bytes.TrimSpace(line)[0] == '{' && !errors.As(err, &bad) && !strings.Contains(fmt.Sprint(err), "duplicate") {
 					t.Fatalf("%s: %v", line, err)
 				}
 				continue

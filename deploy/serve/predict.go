@@ -139,8 +139,8 @@ func (d *decoder) row(name string) (columns []Column, err error) {
 	return columns, err
 }
 
-// entity checks whom a body is about and brings the values into the kinds of
-// the model's fields, in their order. As in a lookup a whole number may stand
+// entity checks whom a body is about and returns the values in the kinds of the
+// model's fields, in their order. As in a lookup a whole number may stand
 // for a text and the other way round.
 func (x *model) entity(columns []Column) ([]features.Value, error) {
 	for _, c := range columns {
@@ -158,7 +158,7 @@ func (x *model) entity(columns []Column) ([]features.Value, error) {
 		if !ok {
 			return nil, badRequest("entity: %q: want %s, got %s", f.Name, wanted(f.Kind), shown(v))
 		}
-		values[i], columns[at].Cells[0] = v, v
+		values[i] = v
 	}
 	return values, nil
 }

@@ -16,7 +16,7 @@ import (
 
 // A segment is a file of frames, in the order in which they were added:
 //
-//	4 bytes  n, the length of what follows the checksum, little-endian; not 0
+//	4 bytes  n, the length of what follows the checksum, little-endian; not 0, which no frame has
 //	4 bytes  CRC-32C of these n bytes, little-endian
 //	uvarint  length of the record's key
 //	         the key
@@ -51,7 +51,7 @@ func parseSegment(data []byte) (records []streams.Record, good int) {
 	for len(data)-good >= frameHeader {
 		n := int(binary.LittleEndian.Uint32(data[good:]))
 		rest := data[good+frameHeader:]
-		if n == 0 || n > len(rest) || crc32.Checksum(rest[:n], castagnoli) != binary.LittleEndian.Uint32(data[good+4:]) {
+		if n > len(rest) || crc32.Checksum(rest[:n], castagnoli) != binary.LittleEndian.Uint32(data[good+4:]) {
 			break
 		}
 		body := rest[:n:n]
