@@ -38,6 +38,7 @@ type cli struct {
 	Features featuresCmd `cmd:"" help:"Look up features from a running server."`
 	Dataset  datasetCmd  `cmd:"" help:"Build training sets from the events of the past."`
 	Models   modelsCmd   `cmd:"" help:"See the versions of models, and decide which serve."`
+	Train    trainCmd    `cmd:"" help:"Train and judge candidates only, in one of several processes."`
 	Runs     runsCmd     `cmd:"" help:"See the trainings."`
 	Serve    serveCmd    `cmd:"" help:"Serve HTTP only, in one of several processes."`
 	Pipeline pipelineCmd `cmd:"" help:"Apply events only, in one of several processes."`

@@ -13,8 +13,9 @@ import (
 )
 
 type runsCmd struct {
-	List runsListCmd `cmd:"" help:"List the trainings, and what became of them."`
-	Show runsShowCmd `cmd:"" help:"Show all that is known of a training: data, parameters, seeds, anomalies, metrics."`
+	List      runsListCmd      `cmd:"" help:"List the trainings, and what became of them."`
+	Show      runsShowCmd      `cmd:"" help:"Show all that is known of a training: data, parameters, seeds, anomalies, metrics."`
+	Reproduce runsReproduceCmd `cmd:"" help:"Train a run again, and say whether the same comes of it, byte for byte."`
 }
 
 func (runsCmd) Help() string {
