@@ -95,7 +95,7 @@ Examples:
 }
 
 func (c *runsReproduceCmd) Run(ctx context.Context, a *app) error {
-	return c.withRegistry(func(p *project.Project, r *registry.Registry) error {
+	return c.withRegistry(func(p *project.Project, r *registry.Registry) (err error) {
 		run, err := r.Run(ctx, c.ID)
 		if err != nil {
 			return fmt.Errorf("%w; \"millrace runs list\" shows those that there are", err)
@@ -109,7 +109,7 @@ func (c *runsReproduceCmd) Run(ctx context.Context, a *app) error {
 			if dir, err = os.MkdirTemp("", "millrace-reproduce-"); err != nil {
 				return err
 			}
-			defer os.RemoveAll(dir)
+			defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 		}
 		return withTrainer(ctx, a, p, func(cfg trainer.Config) error {
 			again, err := trainer.Reproduce(ctx, &cfg, &m.Model, &run, dir)
