@@ -61,7 +61,7 @@ var policy = map[string][]string{
 	"trainer/learn/ftrl":      {"trainer/learn"},
 	"trainer/learn/learntest": {"trainer/learn"},
 
-	"deploy":          {"deploy/registry", "feedback", "streams", "streams/pipeline", "trainer/bundle", "trainer/eval", "trainer/learn"},
+	"deploy":          {"deploy/registry", "features", "features/expr", "feedback", "streams", "streams/pipeline", "trainer/bundle", "trainer/eval", "trainer/learn"},
 	"deploy/registry": {"modernc.org/sqlite"},
 
 	"loadtest":        {},

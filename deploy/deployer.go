@@ -3,7 +3,6 @@ package deploy
 import (
 	"context"
 	"crypto/ed25519"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,12 +12,17 @@ import (
 	"github.com/millrace/millrace/deploy/registry"
 	"github.com/millrace/millrace/feedback"
 	"github.com/millrace/millrace/streams"
-	"github.com/millrace/millrace/trainer/bundle"
 	"github.com/millrace/millrace/trainer/learn"
 )
 
-// pollEvery is how often Run looks for approvals and answers.
-const pollEvery = 500 * time.Millisecond
+const (
+	// pollEvery is how often Run looks for approvals and answers.
+	pollEvery = 500 * time.Millisecond
+
+	// tellEvery is how often at most the registry is told what an open rollout has
+	// seen so far: each time is a write that waits for the disk.
+	tellEvery = time.Second
+)
 
 // NoReview is who approves where a model's review is none.
 const NoReview = "review: none"
@@ -39,35 +43,50 @@ type Config struct {
 	Models   []Model
 	Cluster  *streams.Cluster
 	Registry *registry.Registry
-	Bundles  string // the directory that holds them
-	Trusted  []ed25519.PublicKey
+	Bundles  string                              // the directory that holds them
+	Trusted  func() ([]ed25519.PublicKey, error) // asked before each bundle is opened, for keys come and go
 	Log      *slog.Logger
 }
 
 // A Deployer brings approved versions into service. It keeps nothing but memory:
 // the registry says in which phase a rollout is and where in the topics it began,
-// so that one that was killed goes on where it was. Two deployers do no harm:
-// each step is taken once.
+// so that one that was killed goes on where it was, and comes to the same end.
+// Two deployers do no harm: each step is taken once. Step and Close belong to one
+// goroutine.
 type Deployer struct {
-	cfg     Config
-	follows map[string]*follow // by model, of the rollout that has not ended
+	cfg      Config
+	readings map[string]*reading // by model, of the rollout that has not ended
+	now      func() time.Time    // the wall clock; tests set it
 
 	mu      sync.Mutex
 	trouble error // why it is not at work; nil: it is
 }
 
 // New returns a deployer.
-func New(cfg Config) *Deployer { return &Deployer{cfg: cfg, follows: map[string]*follow{}} }
+func New(cfg Config) *Deployer {
+	return &Deployer{cfg: cfg, readings: map[string]*reading{}, now: time.Now}
+}
 
 // Run works until ctx ends. What fails is tried again.
 func (d *Deployer) Run(ctx context.Context) error {
 	defer d.Close()
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
+	last := ""
 	for {
-		if err := d.Step(ctx); err != nil && ctx.Err() == nil {
-			d.cfg.Log.Warn("deployment waits; trying again", "error", err)
+		text := ""
+		if err := d.Step(ctx); err != nil {
+			text = err.Error()
 		}
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case text != "" && text != last: // and not twice a second for as long as it lasts
+			d.cfg.Log.Warn("deployment waits; trying again", "error", text)
+		case text == "" && last != "":
+			d.cfg.Log.Info("deployment goes on")
+		}
+		last = text
 		select {
 		case <-ctx.Done():
 			return nil
@@ -76,15 +95,21 @@ func (d *Deployer) Run(ctx context.Context) error {
 	}
 }
 
-// Step does all that is due with what is in the registry and the topics now.
+// Step does what is due with what is in the registry and the topics now. Where
+// very much has come since the last one, it leaves some to the next.
 func (d *Deployer) Step(ctx context.Context) error {
 	var errs []error
-	for i := range d.cfg.Models {
-		m := &d.cfg.Models[i]
-		if err := d.model(ctx, m); err != nil && !errors.Is(err, registry.ErrConflict) { // somebody else was first: see again next time
-			errs = append(errs, fmt.Errorf("model %s: %w", m.Name, err))
+	each := func(do func(context.Context, *Model) error) {
+		for i := range d.cfg.Models {
+			m := &d.cfg.Models[i]
+			err := do(ctx, m)
+			if err != nil && !errors.Is(err, registry.ErrConflict) { // somebody else was first: see again next time
+				errs = append(errs, fmt.Errorf("model %s: %w", m.Name, err))
+			}
 		}
 	}
+	each(d.takeBack) // first: it needs no Kafka, which may be away
+	each(d.work)
 	err := errors.Join(errs...)
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -105,52 +130,55 @@ func (d *Deployer) Problems() []string {
 
 // Close ends what is being read. Run does so by itself.
 func (d *Deployer) Close() {
-	for name := range d.follows {
+	for name := range d.readings {
 		d.drop(name)
 	}
 }
 
-// drop forgets what was followed for a rollout.
+// drop forgets what was read for a model's rollout.
 func (d *Deployer) drop(model string) {
-	if f := d.follows[model]; f != nil {
-		f.close()
-		delete(d.follows, model)
+	if r := d.readings[model]; r != nil {
+		r.close()
+		delete(d.readings, model)
 	}
 }
 
-// model takes the steps that are due for one model.
-func (d *Deployer) model(ctx context.Context, m *Model) error {
+// takeBack undoes the rollout that a person has asked to undo, in whatever phase
+// it is.
+func (d *Deployer) takeBack(ctx context.Context, m *Model) error {
 	ro, who, why, asked, err := d.cfg.Registry.RollbackRequested(ctx, m.Name)
-	if err != nil {
+	if err != nil || !asked {
 		return err
 	}
-	if asked {
-		d.drop(m.Name)
-		d.cfg.Log.Warn("a version is taken back because somebody asked for it", "model", m.Name, "version", ro.Version, "who", who, "why", why)
-		return d.cfg.Registry.Undo(ctx, ro.ID, who+": "+why, ro.Report)
+	if err := d.cfg.Registry.Undo(ctx, ro.ID, who+": "+why, ro.Report); err != nil {
+		return err
 	}
+	d.cfg.Log.Warn("a version was taken back because somebody asked for it", "model", m.Name, "version", ro.Version, "who", who, "why", why)
+	return nil
+}
+
+// work takes the steps that are due for one model.
+func (d *Deployer) work(ctx context.Context, m *Model) error {
 	for {
 		ro, open, err := d.cfg.Registry.Rollout(ctx, m.Name)
 		if err != nil {
 			return err
 		}
-		if !open {
+		taken := false
+		if open {
+			taken, err = d.advance(ctx, m, &ro)
+		} else {
 			d.drop(m.Name)
-			begun, err := d.begin(ctx, m)
-			if err != nil || !begun {
-				return err
-			}
-			continue
+			taken, err = d.begin(ctx, m)
 		}
-		on, err := d.advance(ctx, m, &ro)
-		if err != nil || !on {
+		if err != nil || !taken {
 			return err
 		}
 	}
 }
 
 // begin takes up the next approved version: it verifies the bundle and has the
-// server load it beside the champion.
+// server load it beside the champion. It returns true when a step was taken.
 func (d *Deployer) begin(ctx context.Context, m *Model) (bool, error) {
 	if !m.Review {
 		if err := d.approve(ctx, m); err != nil {
@@ -161,9 +189,11 @@ func (d *Deployer) begin(ctx context.Context, m *Model) (bool, error) {
 	if err != nil || !ok {
 		return false, err
 	}
-	if _, err := d.open(m, v.Bundle); err != nil {
-		d.cfg.Log.Error("an approved version cannot be loaded; the champion stays", "model", m.Name, "version", v.Number, "error", err)
-		return true, d.cfg.Registry.Break(ctx, m.Name, v.Number, err.Error())
+	var broken *brokenError
+	if _, err := d.open(m, v.Bundle); errors.As(err, &broken) {
+		return d.breakUp(ctx, m, v.Number, err.Error())
+	} else if err != nil {
+		return false, err
 	}
 	marks, err := d.marks(ctx, feedback.Topic(d.cfg.Project))
 	if err != nil {
@@ -194,74 +224,86 @@ func (d *Deployer) approve(ctx context.Context, m *Model) error {
 	return nil
 }
 
-// open loads a bundle with all its checks, and sees that it is for the vectors
-// that the server makes now.
-func (d *Deployer) open(m *Model, id string) (*bundle.Bundle, error) {
-	b, err := bundle.Open(d.cfg.Bundles, id, d.cfg.Trusted)
-	if err == nil && b.Manifest().Set != m.Set {
-		err = fmt.Errorf("bundle %s is for the features %s, and the project now defines %s; train again", id, b.Manifest().Set, m.Set)
+// breakUp gives up a version whose bundle is no good. It returns true, a step
+// was taken, unless that fails.
+func (d *Deployer) breakUp(ctx context.Context, m *Model, version int, why string) (bool, error) {
+	if err := d.cfg.Registry.Break(ctx, m.Name, version, why); err != nil {
+		return false, err
 	}
-	if err != nil {
-		return nil, &brokenError{err}
-	}
-	return b, nil
-}
-
-// A brokenError is about a bundle, and not about what is around it.
-type brokenError struct{ error }
-
-func (e *brokenError) Unwrap() error { return e.error }
-
-// marks are the ends of a topic's partitions now.
-func (d *Deployer) marks(ctx context.Context, topic string) (json.RawMessage, error) {
-	n, err := d.cfg.Cluster.Partitions(ctx, topic)
-	if err != nil {
-		return nil, err
-	}
-	ends := make([]int64, n)
-	for i := range ends {
-		if _, ends[i], err = d.cfg.Cluster.Bounds(ctx, topic, i); err != nil {
-			return nil, err
-		}
-	}
-	return json.Marshal(ends)
+	d.cfg.Log.Error("a version is broken, and does not serve", "model", m.Name, "version", version, "why", why)
+	return true, nil
 }
 
 // advance reads what has come for an open rollout and takes its next step. It
 // returns true when a step was taken.
 func (d *Deployer) advance(ctx context.Context, m *Model, ro *registry.Rollout) (bool, error) {
-	f := d.follows[m.Name]
-	if f == nil || f.rollout != ro.ID || f.phase != ro.Phase {
+	r := d.readings[m.Name]
+	if r == nil || r.rollout != ro.ID || r.phase != ro.Phase {
 		d.drop(m.Name)
 		var err error
-		var broken *brokenError
-		if f, err = d.follow(ctx, m, ro); errors.As(err, &broken) {
-			d.cfg.Log.Error("a version in shadow cannot be loaded any more; the champion stays", "model", m.Name, "version", ro.Version, "error", err)
-			return true, d.cfg.Registry.Break(ctx, m.Name, ro.Version, err.Error())
-		} else if err != nil {
-			return false, err
+		if r, err = d.read(ctx, m, ro); err != nil {
+			return d.unlessBroken(ctx, m, ro, err)
 		}
-		d.follows[m.Name] = f
+		d.readings[m.Name] = r
 	}
-	if ro.Phase == registry.InShadow {
-		return d.shadow(ctx, m, ro, f)
+	err := r.take(ctx)
+	var lost *streams.OutOfRange
+	if errors.As(err, &lost) {
+		d.cfg.Log.Warn("the log has lost records of a rollout, or what they were counted by; all that is there is counted anew", "model", m.Name, "version", ro.Version, "phase", ro.Phase, "error", err)
+		r.begin(nil)
+		err = nil
 	}
-	return d.watch(ctx, m, ro, f)
-}
-
-// shadow counts what the version has scored beside the champion, and switches
-// when it is enough.
-func (d *Deployer) shadow(ctx context.Context, m *Model, ro *registry.Rollout, f *follow) (bool, error) {
-	fault, err := f.readShadow(ctx)
 	if err != nil {
 		return false, err
 	}
-	if fault != "" {
-		d.cfg.Log.Error("a version does not score in the server as it must; the champion stays", "model", m.Name, "version", ro.Version, "why", fault)
-		return true, d.cfg.Registry.Break(ctx, m.Name, ro.Version, fault)
+	if err := d.tell(ctx, r); err != nil {
+		return false, err
 	}
-	if f.seen < m.Steps.Shadow {
+	if ro.Phase == registry.InShadow {
+		return d.shadowed(ctx, m, ro, r.trial)
+	}
+	return d.watched(ctx, m, ro, r.watch)
+}
+
+// unlessBroken gives up a version in shadow where the error is about its bundle.
+// Any other is returned.
+func (d *Deployer) unlessBroken(ctx context.Context, m *Model, ro *registry.Rollout, err error) (bool, error) {
+	var broken *brokenError
+	if errors.As(err, &broken) {
+		return d.breakUp(ctx, m, ro.Version, err.Error())
+	}
+	return false, err
+}
+
+// tell keeps what a rollout has seen so far, for people to look at.
+func (d *Deployer) tell(ctx context.Context, r *reading) error {
+	now := d.now()
+	if now.Sub(r.told) < tellEvery {
+		return nil
+	}
+	report := r.report()
+	if string(report) == r.last {
+		return nil
+	}
+	if err := d.cfg.Registry.Observe(ctx, r.rollout, report); err != nil {
+		return err
+	}
+	r.told, r.last = now, string(report)
+	return nil
+}
+
+// shadowed ends the phase shadow when the version has scored enough beside the
+// champion: it becomes the champion. Its bundle is opened once more: a server
+// that starts later has to find it.
+func (d *Deployer) shadowed(ctx context.Context, m *Model, ro *registry.Rollout, t *trial) (bool, error) {
+	if t.fault != "" {
+		return d.breakUp(ctx, m, ro.Version, t.fault)
+	}
+	if !t.enough() {
 		return false, nil
+	}
+	if _, err := d.open(m, t.bundle.ID()); err != nil {
+		return d.unlessBroken(ctx, m, ro, err)
 	}
 	marks, err := d.marks(ctx, feedback.ExamplesTopic(d.cfg.Project))
 	if err != nil {
@@ -274,31 +316,21 @@ func (d *Deployer) shadow(ctx context.Context, m *Model, ro *registry.Rollout, f
 	return true, nil
 }
 
-// watch compares the new champion with the one before on delayed labels.
-func (d *Deployer) watch(ctx context.Context, m *Model, ro *registry.Rollout, f *follow) (bool, error) {
-	if err := f.readWatch(ctx); err != nil {
-		return false, err
-	}
-	worse, lo, blocks, rows := f.watch.Verdict()
-	report, err := json.Marshal(watched{Answers: rows, Blocks: blocks, Lower: numberOf(lo)})
-	if err != nil {
-		return false, err
-	}
+// watched ends the phase watch: the version stays, or it is rolled back.
+func (d *Deployer) watched(ctx context.Context, m *Model, ro *registry.Rollout, w *watch) (bool, error) {
+	worse, over := w.verdict()
+	log := d.cfg.Log.With("model", m.Name, "version", ro.Version)
 	switch {
-	case worse:
-		why := fmt.Sprintf("its loss is worse than that of version %d by at least %.4g, and %.4g is put up with, after %d answers", ro.Previous, lo, m.Steps.WorseBy, rows)
-		d.cfg.Log.Warn("a version is rolled back", "model", m.Name, "version", ro.Version, "why", why)
-		return true, d.cfg.Registry.Undo(ctx, ro.ID, why, report)
-	case rows >= m.Steps.Watch:
-		d.cfg.Log.Info("a rollout is done", "model", m.Name, "version", ro.Version, "answers", rows)
-		return true, d.cfg.Registry.Finish(ctx, ro.ID, report)
+	case worse != "":
+		if err := d.cfg.Registry.Undo(ctx, ro.ID, worse, w.report()); err != nil {
+			return false, err
+		}
+		log.Warn("a version was rolled back", "why", worse)
+	case over:
+		if err := d.cfg.Registry.Finish(ctx, ro.ID, w.report()); err != nil {
+			return false, err
+		}
+		log.Info("a rollout is done")
 	}
-	return false, nil
-}
-
-// A watched report is what a rollout has seen.
-type watched struct {
-	Answers int      `json:"answers"`
-	Blocks  int      `json:"blocks"`
-	Lower   *float64 `json:"worse_by_at_least"` // null: not known yet
+	return worse != "" || over, nil
 }

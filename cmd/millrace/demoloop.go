@@ -71,7 +71,7 @@ func (d *demo) newLoop() (*demoLoop, error) {
 	reg := d.engines.registry
 	return &demoLoop{
 		demo: d, registry: reg, models: d.engines.models, told: map[int]bool{},
-		trainer: trainer.New(trainerConfig(d.engines, reg, keys)), deployer: deploy.New(deployerConfig(d.engines, reg, keys)),
+		trainer: trainer.New(trainerConfig(d.engines, reg, keys)), deployer: deploy.New(deployerConfig(d.engines, reg)),
 	}, nil
 }
 

@@ -2,8 +2,10 @@ package main
 
 import (
 	"cmp"
+	"crypto/ed25519"
 
 	"github.com/millrace/millrace/deploy"
+	"github.com/millrace/millrace/deploy/project"
 	"github.com/millrace/millrace/deploy/registry"
 	"github.com/millrace/millrace/trainer"
 	"github.com/millrace/millrace/trainer/bundle"
@@ -23,10 +25,10 @@ func trainerConfig(e *engines, reg *registry.Registry, keys *bundle.Keys) traine
 }
 
 // deployerConfig is what the project's deployer works with.
-func deployerConfig(e *engines, reg *registry.Registry, keys *bundle.Keys) deploy.Config {
+func deployerConfig(e *engines, reg *registry.Registry) deploy.Config {
 	p := e.project
 	c := deploy.Config{
-		Project: p.Name, Cluster: e.cluster, Registry: reg, Bundles: p.ModelsDir(), Trusted: keys.Trusted(), Log: e.log,
+		Project: p.Name, Cluster: e.cluster, Registry: reg, Bundles: p.ModelsDir(), Trusted: trusted(p), Log: e.log,
 	}
 	for i := range p.Models {
 		m := &p.Models[i]
@@ -35,6 +37,18 @@ func deployerConfig(e *engines, reg *registry.Registry, keys *bundle.Keys) deplo
 		})
 	}
 	return c
+}
+
+// trusted returns what reads the keys whose bundles may be opened. It reads them
+// each time: they come and go while a process runs.
+func trusted(p *project.Project) func() ([]ed25519.PublicKey, error) {
+	return func() ([]ed25519.PublicKey, error) {
+		keys, err := bundle.ReadKeys(p.KeysDir())
+		if err != nil {
+			return nil, err
+		}
+		return keys.Trusted(), nil
+	}
 }
 
 // retrain returns what keeps a project's models up to date: the trainer and the
@@ -48,7 +62,7 @@ func retrain(e *engines) (stages []stage, problems func() []string, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	t, d := trainer.New(trainerConfig(e, e.registry, keys)), deploy.New(deployerConfig(e, e.registry, keys))
+	t, d := trainer.New(trainerConfig(e, e.registry, keys)), deploy.New(deployerConfig(e, e.registry))
 	return []stage{t.Run, d.Run}, func() []string { return append(t.Problems(), d.Problems()...) }, nil
 }
 

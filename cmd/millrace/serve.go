@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/ed25519"
 	"fmt"
 	"net"
 
@@ -10,7 +9,6 @@ import (
 	"github.com/millrace/millrace/deploy/serve"
 	"github.com/millrace/millrace/feedback"
 	"github.com/millrace/millrace/streams/pipeline"
-	"github.com/millrace/millrace/trainer/bundle"
 )
 
 type serveCmd struct {
@@ -115,14 +113,7 @@ func addModels(ctx context.Context, e *engines, c *serve.Config) (err error) {
 		m := &p.Models[i]
 		configs = append(configs, serve.ModelConfig{Name: m.Name, Task: m.Task, Inputs: m.Inputs, Entity: m.Entity, Labeler: m.Labeler})
 	}
-	trusted := func() ([]ed25519.PublicKey, error) {
-		k, err := bundle.ReadKeys(p.KeysDir())
-		if err != nil {
-			return nil, err
-		}
-		return k.Trusted(), nil
-	}
-	if c.Models, err = serve.NewModels(e.registry, p.ModelsDir(), trusted, configs, e.log); err != nil {
+	if c.Models, err = serve.NewModels(e.registry, p.ModelsDir(), trusted(p), configs, e.log); err != nil {
 		return err
 	}
 	_ = c.Models.Refresh(ctx)
