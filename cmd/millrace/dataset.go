@@ -18,7 +18,9 @@ import (
 )
 
 type datasetCmd struct {
-	Build datasetBuildCmd `cmd:"" help:"Build a training set: features as they were at past moments."`
+	Build    datasetBuildCmd    `cmd:"" help:"Build a training set: features as they were at past moments."`
+	Profile  datasetProfileCmd  `cmd:"" help:"Say what is in the columns of a data set."`
+	Validate datasetValidateCmd `cmd:"" help:"Say whether a data set is fit to learn from."`
 }
 
 type datasetBuildCmd struct {
@@ -48,8 +50,8 @@ where probes.csv is:
 	anna,2026-03-20T12:00:00Z,80,1`
 }
 
-// A dataset is what has been built, for machines.
-type dataset struct {
+// A built is the data set that was built, for machines.
+type built struct {
 	Rows       int64            `json:"rows"`
 	Events     int64            `json:"events"`
 	Dropped    int64            `json:"dropped"`
@@ -73,7 +75,7 @@ func (c *datasetBuildCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	show := newProgress(a.stderr, 0)
-	out := dataset{Out: c.Out}
+	out := built{Out: c.Out}
 	rejected := 0
 	counts, err := offline.BuildFiles(ctx, plan,
 		offline.Files{Events: events, Probes: c.Probes, Out: c.Out, KnownByArrival: c.KnownBy == "arrival"},

@@ -88,8 +88,20 @@ func readProbes(ctx context.Context, path string, plan *features.Plan, knownByAr
 	return f, nil
 }
 
-// add adds a line that has the columns of the first one in any order.
+// add adds a line as a probe.
 func (f *probeFile) add(p *probeParser, line probeLine) error {
+	at := len(f.cells)
+	if err := f.arrange(line); err != nil {
+		return err
+	}
+	probe, err := p.parse(f.cells[at:])
+	f.probes = append(f.probes, probe)
+	return err
+}
+
+// arrange adds the cells of a line that has the columns of the first one in any
+// order.
+func (f *probeFile) arrange(line probeLine) error {
 	at := len(f.cells)
 	for range f.columns {
 		f.cells = append(f.cells, "")
@@ -104,9 +116,7 @@ func (f *probeFile) add(p *probeParser, line probeLine) error {
 		}
 		row[c] = line.cells[i]
 	}
-	probe, err := p.parse(row)
-	f.probes = append(f.probes, probe)
-	return err
+	return nil
 }
 
 // A probeLine is one line of a file of probes. The first one has no cells: it
