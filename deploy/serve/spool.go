@@ -7,11 +7,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/millrace/millrace/streams"
@@ -128,62 +126,6 @@ func OpenSpool(dir string, most int64, log *slog.Logger) (*Spool, error) {
 		s.wake <- struct{}{}
 	}
 	return s, nil
-}
-
-// claim takes the first directory below dir that no process has, and returns
-// those of processes that are no more, locked. A process that ends lets go of
-// its locks, however it ends.
-func claim(dir string) (own string, lock *os.File, left []orphan, err error) {
-	for n := 0; ; n++ {
-		sub := filepath.Join(dir, fmt.Sprint(n))
-		_, statErr := os.Stat(sub)
-		isNew := errors.Is(statErr, os.ErrNotExist)
-		if isNew && lock != nil {
-			return own, lock, left, nil
-		}
-		f, err := lockDir(sub)
-		switch {
-		case errors.Is(err, syscall.EWOULDBLOCK):
-		case err != nil:
-			closeOrphans(left)
-			if lock != nil {
-				lock.Close()
-			}
-			return "", nil, nil, err
-		case lock == nil:
-			own, lock = sub, f
-		default:
-			left = append(left, orphan{sub, f})
-		}
-	}
-}
-
-// An orphan is the directory of a process that is no more.
-type orphan struct {
-	dir  string
-	lock *os.File
-}
-
-func closeOrphans(all []orphan) {
-	for _, o := range all {
-		o.lock.Close()
-	}
-}
-
-// lockDir makes a directory and takes its lock.
-func lockDir(dir string) (*os.File, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
-	}
-	f, err := os.OpenFile(filepath.Join(dir, "LOCK"), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("lock %s: %w", dir, err)
-	}
-	return f, nil
 }
 
 // load finds the segments that an earlier process has left.

@@ -2,14 +2,7 @@ package serve
 
 import (
 	"encoding/binary"
-	"errors"
-	"fmt"
 	"hash/crc32"
-	"os"
-	"path/filepath"
-	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/millrace/millrace/streams"
 )
@@ -64,34 +57,4 @@ func parseSegment(data []byte) (records []streams.Record, good int) {
 		good += frameHeader + n
 	}
 	return records, good
-}
-
-func segmentPath(dir string, number uint64) string {
-	return filepath.Join(dir, fmt.Sprintf("%020d%s", number, segmentSuffix))
-}
-
-// listSegments returns the numbers of the segments in a directory, in order.
-func listSegments(dir string) ([]uint64, error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, err
-	}
-	var numbers []uint64
-	for _, e := range entries {
-		name, ours := strings.CutSuffix(e.Name(), segmentSuffix)
-		if n, err := strconv.ParseUint(name, 10, 64); ours && err == nil {
-			numbers = append(numbers, n)
-		}
-	}
-	slices.Sort(numbers)
-	return numbers, nil
-}
-
-// syncDir makes the names in a directory last.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
