@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -164,39 +165,40 @@ func joinShard(partition int) online.Shard {
 
 // joined waits until all labels' sources and the feedback that is there have
 // been passed.
-func (r *rig) joined(h *pipeline.Host) {
+func (r *rig) joined() {
 	r.t.Helper()
-	r.eventually("the join to catch up", func() bool {
-		done := map[string]int{}
-		for _, s := range h.Status() {
-			if s.Phase == pipeline.Running && r.ends(s) == s.Progress.Next {
-				done[s.Stage]++
-			}
+	for _, src := range []features.Source{quotes, clicks} {
+		for p := range src.Partitions {
+			r.passed(r.outcomesShard(src, p), src.Topic)
 		}
-		return done["outcomes"] == 1 && done["join"] == 4
-	})
+	}
+	for p := range 4 {
+		r.passed(joinShard(p), feedback.Topic(project))
+	}
 }
 
-// ends is where the log ends that a stage reads, summed up over its partitions.
-func (r *rig) ends(s pipeline.Status) (sum int64) {
+// outcomesShard is where the progress through a label's source is kept.
+func (r *rig) outcomesShard(src features.Source, partition int) online.Shard {
 	r.t.Helper()
-	if s.Stage == "join" {
-		_, sum, err := r.cluster.Bounds(r.t.Context(), s.Topic, s.Partition)
+	id, err := r.cluster.ID(r.t.Context())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	log := sha256.Sum256([]byte(id + "\x00" + src.Topic))
+	return online.Shard{Space: fmt.Sprintf("%s.outcomes.%s@%x", project, src.Name, log[:8]), Index: partition}
+}
+
+// passed waits until a shard has committed all that its topic has.
+func (r *rig) passed(s online.Shard, topic string) {
+	r.t.Helper()
+	r.eventually(fmt.Sprintf("%s/%d to catch up", s.Space, s.Index), func() bool {
+		_, next, err := r.cluster.Bounds(r.t.Context(), topic, s.Index)
 		if err != nil {
 			r.t.Fatal(err)
 		}
-		return sum
-	}
-	for _, src := range []features.Source{quotes, clicks} {
-		for p := range src.Partitions {
-			_, next, err := r.cluster.Bounds(r.t.Context(), src.Topic, p)
-			if err != nil {
-				r.t.Fatal(err)
-			}
-			sum += next
-		}
-	}
-	return sum
+		state, err := r.store.State(r.t.Context(), s)
+		return err == nil && state.Progress.Next >= next
+	})
 }
 
 // A fold is what a partition of the feedback topic comes to.
@@ -359,8 +361,8 @@ func (r *rig) untilDeath(n int64, config func() pipeline.Config, do func()) {
 }
 
 // TestJoinEqualsOneFold runs worlds through hosts that die between what they
-// write and their commits, or stop in order, at random: examples, rows and
-// statistics are those of one fold of the log.
+// write and their commits, are two at once, or stop in order, at random:
+// examples, rows and statistics are those of one fold of the log.
 func TestJoinEqualsOneFold(t *testing.T) {
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -390,16 +392,16 @@ func testJoin(t *testing.T, r *rig, seed uint64) {
 			r.untilDeath(random.Int64N(9), config, play)
 			continue
 		}
-		h := pipeline.New(config())
-		stop := r.run(h)
+		stop, stopOther := r.run(pipeline.New(config())), func() {}
+		if random.IntN(2) == 0 { // two owners of everything, by mistake
+			stopOther = r.run(pipeline.New(config()))
+		}
 		play()
-		r.joined(h)
+		r.joined()
 		stop()
+		stopOther()
 	}
-	h := pipeline.New(config())
-	stop := r.run(h)
-	r.joined(h)
-	stop()
+	r.again(config())
 	total, repeats := r.checkJoin(rules)
 	s := total.stats
 	if repeats == 0 || total.copies == 0 || s.Predictions.Matched == 0 || s.Predictions.Unanswered == 0 || s.Outcomes.Late == 0 || s.Details.RepeatedPredictions == 0 {
@@ -414,7 +416,7 @@ func testJoin(t *testing.T, r *rig, seed uint64) {
 // topic of examples is what it must be, byte for byte.
 func (r *rig) checkReplays(config func() pipeline.Config, rules map[string]feedback.Rules, before fold) {
 	r.t.Helper()
-	r.again(pipeline.New(r.emptied(config)))
+	r.again(r.emptied(config))
 	again, repeats := r.checkJoin(rules)
 	if len(again.examples) < len(before.examples) || repeats < len(before.examples) || again.copies <= before.copies {
 		r.t.Errorf("%d examples, %d repeats, %d copies after a replay, before it %d, and %d copies", len(again.examples), repeats, again.copies, len(before.examples), before.copies)
@@ -427,7 +429,7 @@ func (r *rig) checkReplays(config func() pipeline.Config, rules map[string]feedb
 			other.produce(feedback.Topic(project), streams.Record{Key: rec.Key, Value: rec.Value, Partition: p})
 		}
 	}
-	other.again(pipeline.New(other.loopConfig(features.EventClock)))
+	other.again(other.loopConfig(features.EventClock))
 	_, repeats = other.checkJoin(rules)
 	if repeats != 0 {
 		r.t.Errorf("%d repeats without a break", repeats)
@@ -445,9 +447,11 @@ func (r *rig) emptied(config func() pipeline.Config) pipeline.Config {
 	return config()
 }
 
-func (r *rig) again(h *pipeline.Host) {
-	stop := r.run(h)
-	r.joined(h)
+// again runs a host until all is joined.
+func (r *rig) again(c pipeline.Config) {
+	r.t.Helper()
+	stop := r.run(pipeline.New(c))
+	r.joined()
 	stop()
 }
 
@@ -475,7 +479,7 @@ func TestTickOfManyRows(t *testing.T) {
 	r := newRig(t)
 	r.ensureLoop()
 	config := func() pipeline.Config { return r.loopConfig(features.EventClock) }
-	const rows = 10_000
+	const rows = 8400
 	records := make([]streams.Record, 0, rows+4)
 	for i := range rows {
 		id := fmt.Sprintf("d%d", i)
@@ -488,7 +492,7 @@ func TestTickOfManyRows(t *testing.T) {
 	}
 	closing, forgetting := tick(epoch+12*second), tick(epoch+60*second)
 	r.produce(feedback.Topic(project), append(records, tick(epoch))...)
-	r.again(pipeline.New(config()))
+	r.again(config())
 	r.produce(feedback.Topic(project), closing)
 	for range 2 { // one commit is made each time
 		r.untilDeath(1, config, func() {})
@@ -497,11 +501,177 @@ func TestTickOfManyRows(t *testing.T) {
 	if err != nil || half.Progress.Next != rows+1 {
 		t.Fatalf("%+v, %v: the tick has been passed already", half, err)
 	}
-	r.again(pipeline.New(config()))
+	r.again(config())
 	r.produce(feedback.Topic(project), closing, forgetting)
-	r.again(pipeline.New(config()))
+	r.again(config())
 	total, repeats := r.checkJoin(rulesOf(config()))
 	if n := total.stats.Predictions.Unanswered; n != rows || repeats == 0 {
 		t.Errorf("%d unanswered, %d repeats", n, repeats)
+	}
+}
+
+// ticks are the times of the ticks in a partition of the feedback topic.
+func (r *rig) ticks(partition int) (all []int64) {
+	r.t.Helper()
+	for _, rec := range r.readAll(feedback.Topic(project), partition) {
+		if f, err := feedback.Decode(rec.Value); err == nil && f.Tick != nil {
+			all = append(all, f.Tick.Time)
+		}
+	}
+	return all
+}
+
+// distinct are the times of the ticks that every partition has, each once.
+func (r *rig) distinct() (all []int64) {
+	r.t.Helper()
+	all = slices.Compact(r.ticks(0))
+	for p := range 4 {
+		if other := slices.Compact(r.ticks(p)); !slices.Equal(all, other) {
+			return nil // one is being written
+		}
+	}
+	return all
+}
+
+// TestEventTicks has a tick only where each partition with data has passed it,
+// and no event from far ahead moves one.
+func TestEventTicks(t *testing.T) {
+	r := newRig(t)
+	r.ensureLoop()
+	quote := func(symbol string, at int64) streams.Record {
+		return streams.Record{Key: []byte(symbol), Value: fmt.Appendf(nil, `{"symbol":%q,"close":1,"time":%d}`, symbol, at), Partition: -1}
+	}
+	click := func(at int64) streams.Record {
+		return streams.Record{Value: fmt.Appendf(nil, `{"shown":"x","clicked":true,"time":%d}`, at), Partition: 1}
+	}
+	other := "B" // in another partition
+	for streams.PartitionOf([]byte(other), quotes.Partitions) == streams.PartitionOf([]byte("A"), quotes.Partitions) {
+		other += "B"
+	}
+	early := make([]streams.Record, 2100) // more than are read before the click, which came later
+	for i := range early {
+		early[i] = quote("A", epoch+9*second)
+		early[i].Time = time.Now().UnixMicro() - 10*second
+	}
+	r.produce(quotes.Topic, early...)
+	r.produce(clicks.Topic, click(epoch+2*second))
+	stop := r.run(pipeline.New(r.loopConfig(features.EventClock)))
+	defer stop()
+	want := []int64{epoch + 2*second}
+	r.eventually("the least of two partitions", func() bool { return slices.Equal(r.distinct(), want) })
+	for _, rec := range []streams.Record{quote(other, epoch+5*second), quote("A", epoch+90*24*3600*second), quote(other, time.Now().UnixMicro()+3600*second)} {
+		r.produce(quotes.Topic, rec)
+	}
+	r.joined()
+	r.produce(clicks.Topic, click(epoch+7*second))
+	want = append(want, epoch+5*second)
+	r.eventually("the least of three", func() bool { return slices.Equal(r.distinct(), want) })
+	before := len(r.ticks(0))
+	r.produce(quotes.Topic, quote("A", epoch+10*second))
+	r.eventually("a tick after the last outcome", func() bool { return len(r.ticks(0)) > before && slices.Equal(r.distinct(), want) })
+	var reasons []string
+	for _, d := range r.letters() {
+		reasons = append(reasons, d.Stage+" "+d.View+" "+d.Reason)
+	}
+	if letters := []string{"outcomes  in_future", "outcomes  in_future"}; !slices.Equal(reasons, letters) {
+		t.Errorf("dead letters %q, want %q", reasons, letters)
+	}
+}
+
+// A heldStore takes no commit of the outcomes stage until it is released.
+type heldStore struct {
+	online.Store
+	held    atomic.Bool
+	waiting atomic.Bool
+}
+
+func (s *heldStore) Commit(ctx context.Context, c *online.Commit) error {
+	if strings.Contains(c.Shard.Space, ".outcomes.") && s.held.Load() {
+		s.waiting.Store(true)
+		return errors.New("the store is away")
+	}
+	return s.Store.Commit(ctx, c)
+}
+
+// TestWallClock closes what is over by the wall clock: at once where no label has
+// a source, and else not before the outcomes that are there have been read.
+func TestWallClock(t *testing.T) {
+	for _, sources := range []bool{false, true} {
+		t.Run(map[bool]string{false: "outcomes come over HTTP", true: "outcomes are events"}[sources], func(t *testing.T) {
+			r := newRig(t)
+			r.ensureLoop()
+			held := &heldStore{Store: r.store}
+			held.held.Store(sources)
+			r.store = held
+			c := r.loopConfig(features.WallClock)
+			if !sources {
+				c.Labels, c.Sources = c.Labels[2:], nil
+			}
+			old := time.Now().UnixMicro() - 60*second
+			r.produce(feedback.Topic(project), prediction("direct", "d", "d", old), prediction("direct", "e", "e", time.Now().UnixMicro()+600*second))
+			r.produce(clicks.Topic, streams.Record{Value: fmt.Appendf(nil, `{"shown":"x","clicked":true,"time":%d}`, old), Partition: 0})
+			h := pipeline.New(c)
+			stop := r.run(h)
+			defer stop()
+			if sources {
+				r.eventually("a commit that waits", held.waiting.Load)
+				r.says(h, "the store does not take a commit: the store is away")
+				time.Sleep(1500 * time.Millisecond) // a tick more than there may be
+				for p := range 4 {
+					if all := r.ticks(p); len(all) > 0 {
+						t.Errorf("partition %d has ticks %v", p, all)
+					}
+				}
+				held.held.Store(false)
+			}
+			r.eventually("an unanswered prediction", func() bool {
+				s, err := pipeline.JoinStats(t.Context(), project, r.store, 4)
+				return err == nil && s.Predictions.Unanswered == 1 && s.Predictions.Pending == 1
+			})
+			r.healthy(h)
+			for p := range 4 {
+				if all := r.ticks(p); len(all) == 0 || all[0] < old+60*second {
+					t.Errorf("partition %d has ticks %v", p, all)
+				}
+			}
+		})
+	}
+}
+
+// TestUnviewedSources has dead letters for the events of a label's source that
+// cannot be decoded, where no view has them.
+func TestUnviewedSources(t *testing.T) {
+	r := newRig(t)
+	r.ensureLoop()
+	c := r.loopConfig(features.EventClock)
+	c.Unviewed = []string{"clicks"}
+	r.produce(quotes.Topic, streams.Record{Key: []byte("A"), Value: []byte("{"), Partition: -1})
+	r.produce(clicks.Topic, streams.Record{Value: []byte("{"), Partition: 1})
+	r.again(c)
+	letters := r.letters()
+	if len(letters) != 1 || letters[0].Stage != "outcomes" || letters[0].Topic != "clicks" || letters[0].View != "" || letters[0].Partition != 1 {
+		t.Errorf("dead letters %+v", letters)
+	}
+}
+
+// TestFeedbackOfOtherShape stops the host where the topics cannot be used, and
+// keeps the number of partitions that the topic of feedback has.
+func TestFeedbackOfOtherShape(t *testing.T) {
+	r := newRig(t)
+	if err := r.cluster.Ensure(t.Context(), feedback.Topic(project), 7, nil); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := pipeline.EnsureFeedback(t.Context(), r.cluster, project, nil); err != nil || n != 7 {
+		t.Errorf("%d partitions, %v", n, err)
+	}
+	if n, err := r.cluster.Partitions(t.Context(), feedback.ExamplesTopic(project)); err != nil || n != 7 {
+		t.Errorf("%d partitions of examples, %v", n, err)
+	}
+	other := newRig(t)
+	if err := other.cluster.Ensure(t.Context(), feedback.ExamplesTopic(project), 3, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := pipeline.New(other.loopConfig(features.EventClock)).Run(t.Context()); !errors.Is(err, streams.ErrPartitions) {
+		t.Errorf("%v", err)
 	}
 }
