@@ -84,7 +84,7 @@ func (b *book) read(e *feedback.Example, partition int, offset int64) {
 // usable refuses examples of another set of features: a vector means nothing
 // under other definitions.
 func (b *book) usable(e *feedback.Example) bool {
-	return e.Prediction.Set == b.set && len(e.Prediction.Vector) == len(b.model.Inputs) && !math.IsNaN(e.Label) && !math.IsInf(e.Label, 0)
+	return e.Prediction.Set == b.set && bundle.CheckVector(b.model.Inputs, e.Prediction.Vector) == nil && !math.IsNaN(e.Label) && !math.IsInf(e.Label, 0)
 }
 
 // least is the time before which all that was decided has been read: a label that
@@ -205,11 +205,14 @@ func rangesOf(rows []*row, partitions int) []bundle.Range {
 	return ranges
 }
 
-// decided reports whether the label of a prediction of that time is final, or is
-// that there is none.
+// decided reports whether the label of a prediction of that time is final and
+// taken in, or is that there is none.
 func (b *book) decided(time int64) bool {
-	least := b.least()
-	return least != never && time < least-b.model.wait()
+	until := b.least()
+	if len(b.ready) > 0 {
+		until = b.ready[0].known
+	}
+	return until != never && time < until-b.model.wait()
 }
 
 // cohort returns the first decided rows after a cut-off, in the order in which

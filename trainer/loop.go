@@ -257,5 +257,9 @@ func (l *Loop) baseRate(ctx context.Context, b *book) error {
 	if b.known <= now.AsOf && now.Count > 0 || max(count, now.Count)-min(count, now.Count) <= now.Count/rateStep {
 		return nil
 	}
-	return l.cfg.Registry.SetBaseRate(ctx, b.model.Name, registry.BaseRate{Value: b.all.share(b.model.binary()), Count: count, AsOf: b.known})
+	value := b.all.share(b.model.binary())
+	if math.IsNaN(value) || math.IsInf(value, 0) {
+		return nil // the sum of such labels is beyond a double; the last rate stays
+	}
+	return l.cfg.Registry.SetBaseRate(ctx, b.model.Name, registry.BaseRate{Value: value, Count: count, AsOf: b.known})
 }

@@ -13,6 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"github.com/millrace/millrace/deploy/registry"
 	"github.com/millrace/millrace/features"
 	"github.com/millrace/millrace/features/expr"
@@ -82,7 +86,7 @@ func vector(r *rand.Rand, x float64) []features.Value {
 }
 
 // newWorld joins eight predictions an hour, of which some are never answered and
-// some are corrected, now and then by an outcome of an earlier time.
+// some are corrected, now and then by an outcome that comes before what it corrects.
 func newWorld(t testing.TB, m *Model, seed uint64, partitions, hours int, tell teller) *world {
 	t.Helper()
 	w := &world{records: make([][]written, partitions), hours: hours}
@@ -109,8 +113,9 @@ func newWorld(t testing.TB, m *Model, seed uint64, partitions, hours int, tell t
 			p.Vector, label = tell(random, h)
 			j.take(feedback.Record{Prediction: p}, h)
 			answers := []int{1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 2, 2}[random.IntN(12)]
+			at := p.Time + 1
 			for a := range answers {
-				at := p.Time + 1 + random.Int64N(6*hour-1)
+				at += random.Int64N(3 * hour)
 				o := feedback.Outcome{ID: fmt.Sprint(id, a), Model: m.Name, Key: id, Time: at, Label: label}
 				if answers == 2 && a == 0 {
 					o.Label = 1 - label
@@ -177,6 +182,7 @@ func (j *join) tick(now int64, hour int) {
 // A rig is what a loop works on.
 type rig struct {
 	t        *testing.T
+	addr     string
 	cluster  *streams.Cluster
 	producer *streams.Producer
 	registry *registry.Registry
@@ -201,7 +207,7 @@ func newRig(t *testing.T, m Model, partitions int) *rig {
 	t.Cleanup(cluster.Close)
 	producer := streams.NewProducer(cluster)
 	t.Cleanup(producer.Close)
-	r := &rig{t: t, cluster: cluster, producer: producer, model: m, code: "v1", sent: make([]int, partitions), dir: t.TempDir()}
+	r := &rig{t: t, addr: b.Addr(), cluster: cluster, producer: producer, model: m, code: "v1", sent: make([]int, partitions), dir: t.TempDir()}
 	r.registry = openRegistry(t, r.dir)
 	r.topic(partitions)
 	return r
@@ -217,12 +223,38 @@ func openRegistry(t *testing.T, dir string) *registry.Registry {
 	return reg
 }
 
-// afresh is a rig over the same topic with a registry and a folder of its own.
-func (r *rig) afresh() *rig {
-	c := *r
-	c.dir = r.t.TempDir()
-	c.registry = openRegistry(r.t, c.dir)
-	return &c
+// remake deletes the topic and makes it anew, empty.
+func (r *rig) remake(partitions int) {
+	r.t.Helper()
+	topic := feedback.ExamplesTopic(project)
+	client := &kafka.Client{Addr: kafka.TCP(r.addr)}
+	answer, err := client.DeleteTopics(r.t.Context(), &kafka.DeleteTopicsRequest{Topics: []string{topic}})
+	if err != nil || answer.Errors[topic] != nil {
+		r.t.Fatal(err, answer)
+	}
+	r.topic(partitions)
+	r.producer.Close()
+	r.producer = streams.NewProducer(r.cluster)
+	r.t.Cleanup(r.producer.Close)
+	r.sent = make([]int, partitions)
+}
+
+// deleteBefore deletes the records of a partition below an offset.
+func (r *rig) deleteBefore(partition int32, offset int64) {
+	r.t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(r.addr))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer client.Close()
+	request := kmsg.NewPtrDeleteRecordsRequest()
+	request.Topics = []kmsg.DeleteRecordsRequestTopic{{
+		Topic: feedback.ExamplesTopic(project), Partitions: []kmsg.DeleteRecordsRequestTopicPartition{{Partition: partition, Offset: offset}},
+	}}
+	answer, err := request.RequestWith(r.t.Context(), client)
+	if err != nil || answer.Topics[0].Partitions[0].ErrorCode != 0 {
+		r.t.Fatal(err, answer)
+	}
 }
 
 func (r *rig) topic(partitions int) {

@@ -1,0 +1,373 @@
+package trainer
+
+import (
+	"cmp"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/millrace/millrace/features"
+	"github.com/millrace/millrace/trainer/bundle"
+	"github.com/millrace/millrace/trainer/learn"
+)
+
+// A label is what became known of a prediction, for the naive definitions.
+type label struct {
+	written
+	partition int
+	offset    int64
+}
+
+// labelsOf are the labels of a world that were known at a time: of each prediction
+// the last in the topic, byKnown.
+func labelsOf(w *world, known int64) []label {
+	last := map[string]label{}
+	for p, records := range w.records {
+		for i, e := range records {
+			if e.Kind == "example" && e.Known <= known {
+				last[e.Prediction.ID] = label{e, p, int64(i)}
+			}
+		}
+	}
+	var all []label
+	for _, l := range last {
+		all = append(all, l)
+	}
+	slices.SortFunc(all, func(a, b label) int {
+		return cmp.Or(cmp.Compare(a.Known, b.Known), cmp.Compare(a.Prediction.Time, b.Prediction.Time), strings.Compare(a.Prediction.ID, b.Prediction.ID))
+	})
+	return all
+}
+
+// feed gives a book a world's partitions in a random order, and calls look
+// between two times at which labels became known.
+func feed(b *book, w *world, random *rand.Rand, look func()) {
+	next, left := make([]int, len(w.records)), 0
+	for _, records := range w.records {
+		left += len(records)
+	}
+	for left > 0 {
+		p := random.IntN(len(next))
+		n := min(random.IntN(300), len(w.records[p])-next[p])
+		for range n {
+			b.read(&w.records[p][next[p]].Example, p, int64(next[p]))
+			next[p]++
+		}
+		left -= n
+		b.release()
+		for b.take() {
+			look()
+		}
+	}
+}
+
+// TestBookIsTheNewestLabels compares what a candidate would learn from with the
+// definition, for several partitions, read in random orders, with corrections
+// and with more examples than are kept.
+func TestBookIsTheNewestLabels(t *testing.T) {
+	for seed := range uint64(6) {
+		m := testModel()
+		m.Train.Window, m.Gate.Rows = 300, 20
+		partitions := 1 + int(seed%3)
+		w := newWorld(t, &m, seed, partitions, 150, planted)
+		random := rand.New(rand.NewPCG(seed, 2))
+		b := newBook(&m, partitions)
+		corrections, looks := 0, 0
+		feed(b, w, random, func() {
+			if random.IntN(20) > 0 {
+				return
+			}
+			looks++
+			want := labelsOf(w, b.known)
+			sum := 0.0
+			for _, l := range want {
+				sum += l.Label
+			}
+			if b.all != (tally{float64(len(want)), sum}) || b.fresh != len(want) {
+				t.Fatalf("seed %d: %v of %v, %d of %d new", seed, b.all, tally{float64(len(want)), sum}, b.fresh, len(want))
+			}
+			want = want[max(0, len(want)-m.Train.Window):]
+			got := b.newest()
+			if len(got) != len(want) {
+				t.Fatalf("seed %d: %d rows, want %d", seed, len(got), len(want))
+			}
+			ranges := make([]bundle.Range, partitions)
+			for i, l := range want {
+				if r := got[i]; r.ID != l.Prediction.ID || r.label != l.Label || r.known != l.Known || r.offset != l.offset || r.partition != l.partition {
+					t.Fatalf("seed %d, row %d: %s %v at %d, want %s %v at %d", seed, i, r.ID, r.label, r.known, l.Prediction.ID, l.Label, l.Known)
+				}
+				if l.Correction {
+					corrections++
+				}
+				g := &ranges[l.partition]
+				if g.Partition = l.partition; g.Next == 0 || l.offset < g.First {
+					g.First = l.offset
+				}
+				g.Next = max(g.Next, l.offset+1)
+			}
+			if got := rangesOf(got, partitions); !slices.Equal(got, ranges) && len(want) == m.Train.Window {
+				t.Fatalf("seed %d: ranges %v, want %v", seed, got, ranges)
+			}
+		})
+		if looks < 20 || corrections < 20 || b.before.all.count < 300 {
+			t.Errorf("seed %d: %d looks, %d corrections, %v rows forgotten: this tests little", seed, looks, corrections, b.before.all.count)
+		}
+	}
+}
+
+// TestBookWaitsForEveryPartition takes nothing in before all partitions have
+// passed it, and nothing of the time that they have passed.
+func TestBookWaitsForEveryPartition(t *testing.T) {
+	m := testModel()
+	b := newBook(&m, 2)
+	example := func(id string, known int64) *written {
+		e := new(written)
+		e.Kind, e.Known, e.Prediction.ID, e.Prediction.Model, e.Prediction.Set = "example", known, id, m.Name, b.set
+		e.Prediction.Vector = vector(rand.New(rand.NewPCG(1, 1)), 0)
+		return e
+	}
+	tick := func(known int64) *written {
+		e := new(written)
+		e.Kind, e.Known = "tick", known
+		return e
+	}
+	for i, step := range []struct {
+		partition int
+		e         *written
+		known     int64
+	}{
+		{0, example("a", 5), never}, {0, tick(5), never}, {0, example("b", 5), never}, {0, tick(9), never},
+		{1, example("c", 7), never}, {1, tick(5), never}, {1, tick(6), 5}, {1, tick(7), 5}, {1, tick(8), 7}, {0, tick(20), 7},
+	} {
+		b.read(&step.e.Example, step.partition, int64(i))
+		b.release()
+		for b.take() {
+		}
+		if b.known != step.known {
+			t.Errorf("after step %d up to %d, want %d", i, b.known, step.known)
+		}
+	}
+	if len(b.rows) != 3 {
+		t.Errorf("%d rows", len(b.rows))
+	}
+}
+
+// TestCorrectionMayBeKnownBefore gives a correction that became known before
+// what it corrects: the later in the topic wins.
+func TestCorrectionMayBeKnownBefore(t *testing.T) {
+	m := testModel()
+	b := newBook(&m, 1)
+	for i, known := range []int64{10, 7} {
+		e := new(written)
+		e.Kind, e.Known, e.Label, e.Prediction.ID, e.Prediction.Model, e.Prediction.Set = "example", known, float64(i), "a", m.Name, b.set
+		e.Prediction.Vector = vector(rand.New(rand.NewPCG(1, 1)), 0)
+		b.read(&e.Example, 0, int64(i))
+	}
+	b.passed[0] = 11
+	b.release()
+	for b.take() {
+	}
+	if rows := b.newest(); len(rows) != 1 || rows[0].label != 1 || b.all != (tally{1, 1}) || b.fresh != 1 {
+		t.Errorf("%+v, %+v, %d", rows, b.all, b.fresh)
+	}
+}
+
+// TestCohortIsHonest compares cohorts with the definition: the first predictions
+// after the cut-off whose labels are final, whole times, and nothing that became
+// known before.
+func TestCohortIsHonest(t *testing.T) {
+	for seed := range uint64(6) {
+		m := testModel()
+		m.Train.Window, m.Gate.Rows = 400, 60
+		partitions := 1 + int(seed%3)
+		w := newWorld(t, &m, seed, partitions, 120, planted)
+		random := rand.New(rand.NewPCG(seed, 3))
+		b := newBook(&m, partitions)
+		var cutoffs []int64
+		cohorts, none := 0, 0
+		feed(b, w, random, func() {
+			if random.IntN(60) == 0 {
+				cutoffs = append(cutoffs, b.known)
+				b.hold = min(b.hold, b.known)
+			}
+			if len(cutoffs) == 0 || random.IntN(10) > 0 {
+				return
+			}
+			after := cutoffs[random.IntN(len(cutoffs))]
+			got, lost := b.cohort(after, m.Gate.Rows)
+			if lost {
+				t.Fatalf("seed %d: rows after %d are lost", seed, after)
+			}
+			want := naiveCohort(w, b, after, m.Gate.Rows)
+			if !slices.EqualFunc(got, want, func(r *row, l label) bool { return r.ID == l.Prediction.ID && r.label == l.Label }) {
+				t.Fatalf("seed %d: %d rows after %d, want %d", seed, len(got), after, len(want))
+			}
+			if got == nil {
+				none++
+				return
+			}
+			cohorts++
+			for _, r := range got {
+				if r.known <= after || r.Time <= after {
+					t.Fatalf("seed %d: %s of %d, known at %d, is in the cohort after %d", seed, r.ID, r.Time, r.known, after)
+				}
+			}
+		})
+		if cohorts < 10 || none < 1 {
+			t.Errorf("seed %d: %d cohorts, %d times none: this tests little", seed, cohorts, none)
+		}
+	}
+}
+
+// naiveCohort goes by the final labels, which the world knows.
+func naiveCohort(w *world, b *book, after int64, enough int) []label {
+	until := slices.Min(b.passed)
+	for _, l := range labelsOf(w, until-1) { // those that are not taken in yet
+		if l.Known > b.known {
+			until = min(until, l.Known)
+		}
+	}
+	var all []label
+	for _, l := range labelsOf(w, 1<<62) {
+		if l.Prediction.Time > after && l.Prediction.Time+7*hour < until {
+			all = append(all, l)
+		}
+	}
+	slices.SortFunc(all, func(a, b label) int {
+		return cmp.Or(cmp.Compare(a.Prediction.Time, b.Prediction.Time), strings.Compare(a.Prediction.ID, b.Prediction.ID))
+	})
+	if len(all) < enough {
+		return nil
+	}
+	for enough < len(all) && all[enough].Prediction.Time == all[enough-1].Prediction.Time {
+		enough++
+	}
+	return all[:enough]
+}
+
+// TestLostCohortIsSaid forgets rows that a candidate waits for.
+func TestLostCohortIsSaid(t *testing.T) {
+	m := testModel()
+	m.Train.Window, m.Gate.Rows = 200, 20
+	w := newWorld(t, &m, 1, 1, 100, planted)
+	b := newBook(&m, 1)
+	feed(b, w, rand.New(rand.NewPCG(1, 3)), func() {})
+	if _, lost := b.cohort(10*hour, 20); !lost {
+		t.Error("nothing is lost")
+	}
+	if rows, lost := b.cohort(b.forgotten, 20); lost || len(rows) < 20 {
+		t.Errorf("%d rows after what is forgotten, lost %v", len(rows), lost)
+	}
+}
+
+// TestBaselines compares what the base rate and the last outcome would have
+// answered with the definition.
+func TestBaselines(t *testing.T) {
+	for _, task := range []learn.Task{learn.Binary, learn.Regression} {
+		for seed := range uint64(3) {
+			m := testModel()
+			m.Task = task
+			m.Train.Window, m.Gate.Rows = 300, 20
+			w := newWorld(t, &m, seed, 2, 120, planted)
+			b := newBook(&m, 2)
+			feed(b, w, rand.New(rand.NewPCG(seed, 4)), func() {})
+			var asked []*row
+			for _, r := range b.newest() {
+				if r.Time > b.forgotten {
+					asked = append(asked, r)
+				}
+			}
+			slices.SortFunc(asked, byTime)
+			if len(asked) < 100 || b.before.all.count < 100 {
+				t.Fatalf("%d asked, %v forgotten: this tests little", len(asked), b.before.all.count)
+			}
+			base, last := b.baselines(asked)
+			all := labelsOf(w, b.known)
+			for i, r := range asked {
+				wantBase, wantLast := naiveBaselines(all, task, r)
+				if base[i] != wantBase || last[i] != wantLast {
+					t.Fatalf("%s, seed %d, row %d: %v and %v, want %v and %v", task, seed, i, base[i], last[i], wantBase, wantLast)
+				}
+			}
+		}
+	}
+}
+
+// naiveBaselines are the baselines of one row by all labels.
+func naiveBaselines(all []label, task learn.Task, asked *row) (base, last float64) {
+	var known []label
+	var sum float64
+	for _, l := range all {
+		if l.Known <= asked.Time && l.Prediction.Time < asked.Time {
+			known = append(known, l)
+			sum += l.Label
+		}
+	}
+	rate := func(sum, count float64) float64 {
+		switch {
+		case task == learn.Binary:
+			return (sum + 1) / (count + 2)
+		case count == 0:
+			return 0
+		}
+		return sum / count
+	}
+	base = rate(sum, float64(len(known)))
+	newest := map[string]float64{}
+	count, positive := map[float64]float64{}, map[float64]float64{}
+	for _, l := range known {
+		entity := l.Prediction.Entity[0].Expr
+		if before, ok := newest[entity]; ok {
+			count[before]++
+			positive[before] += l.Label
+		}
+		newest[entity] = l.Label
+	}
+	before, ok := newest[asked.Entity[0].Expr]
+	switch {
+	case !ok:
+		return base, base
+	case task == learn.Regression:
+		return base, before
+	}
+	return base, rate(positive[before], count[before])
+}
+
+// TestOwnLabelIsNotKnownWhenAsked has labels that are known at the very time of
+// the question.
+func TestOwnLabelIsNotKnownWhenAsked(t *testing.T) {
+	rows := []*row{{label: 1, known: 5}, {label: 1, known: 5}}
+	rows[0].Time, rows[1].Time = 4, 5
+	var seen []int64
+	known := history{rows: rows}
+	for _, asked := range []int64{4, 5, 6} {
+		n := 0
+		known.until(asked, func(*row) { n++ })
+		seen = append(seen, int64(n))
+	}
+	if !slices.Equal(seen, []int64{0, 1, 1}) {
+		t.Errorf("%v labels became known", seen)
+	}
+}
+
+// TestEntityOfSeveralFields tells entities of several fields apart.
+func TestEntityOfSeveralFields(t *testing.T) {
+	seen := map[string]bool{}
+	for _, values := range [][]string{{"a", "b"}, {"ab", ""}, {"a\"", "b"}, {"a", "\"b"}, {"b", "a"}} {
+		r := new(row)
+		for i, v := range values {
+			r.Entity = append(r.Entity, features.Named{Name: fmt.Sprint("f", i), Expr: v})
+		}
+		seen[r.entity()] = true
+	}
+	if len(seen) != 5 {
+		t.Errorf("%v", seen)
+	}
+	one := new(row)
+	one.Entity = append(one.Entity, features.Named{Name: "f0", Expr: "a"})
+	if one.entity() != "a" {
+		t.Error(one.entity())
+	}
+}
