@@ -20,6 +20,7 @@ type Replay struct {
 	Producer *streams.Producer
 	Client   *client.Client                         // of the server that looks up and predicts
 	Pace     time.Duration                          // from the begin of one day to the next; 0: as fast as it goes
+	Days     int                                    // how many of them, from the first; 0: all
 	Served   func([]Event, time.Duration, *Vectors) // gets each day with its freshness and features
 
 	// Asked gets each prediction, or the error of one that was not answered. Nil:
@@ -49,9 +50,13 @@ func (r *Replay) Run(ctx context.Context) error {
 		}
 		held[i] = next - first
 	}
+	days := Days(Events())
+	if r.Days > 0 {
+		days = days[:min(r.Days, len(days))]
+	}
 	began, n := time.Now(), 0
 	var last []Event // the last day that the topic held whole
-	for _, day := range Days(Events()) {
+	for _, day := range days {
 		var left []Event
 		for _, e := range day {
 			if i := streams.PartitionOf([]byte(e.Symbol), len(held)); held[i] > 0 {
@@ -64,9 +69,16 @@ func (r *Replay) Run(ctx context.Context) error {
 			last = day
 			continue
 		}
-		if n == 0 && last != nil && len(left) == len(day) { // an earlier process may not have come to ask about it
-			if err := r.ask(ctx, last); err != nil {
+		if n == 0 {
+			// What an earlier process has written may not be applied yet, and it may
+			// not have come to ask about the last day.
+			if err := r.applied(ctx); err != nil {
 				return err
+			}
+			if last != nil && len(left) == len(day) {
+				if err := r.ask(ctx, last); err != nil {
+					return err
+				}
 			}
 		}
 		if err := sleepUntil(ctx, began.Add(time.Duration(n)*r.Pace)); err != nil {
@@ -80,12 +92,10 @@ func (r *Replay) Run(ctx context.Context) error {
 			return err
 		}
 	}
-	if n == 0 && last != nil {
-		if err := r.ask(ctx, last); err != nil {
-			return err
-		}
+	if err := r.applied(ctx); err != nil || n > 0 || last == nil {
+		return err
 	}
-	return r.applied(ctx)
+	return r.ask(ctx, last)
 }
 
 // ask asks for a prediction of each of a day's symbols, and lets the day settle.
