@@ -66,7 +66,10 @@ var policy = map[string][]string{
 
 	"loadtest":        {},
 	"loadtest/clicks": {"loadtest", "trainer/learn", "trainer/learn/ftrl"},
-	"loadtest/faults": {"features", "features/featurestest", "features/online", "streams", "streams/codec", "streams/pipeline"},
+	"loadtest/faults": {
+		"features", "features/featurestest", "features/online", "streams", "streams/codec", "streams/pipeline",
+		"deploy", "deploy/client", "deploy/project", "trainer", // the processes of the loop
+	},
 	"loadtest/stocks": {"deploy/client", "deploy/project", "features", "features/expr", "streams"},
 	"loadtest/trades": {
 		"loadtest", "features", "features/expr", "features/online", "features/online/pebble",

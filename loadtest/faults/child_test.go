@@ -39,6 +39,9 @@ type orders struct {
 	Broker  string // host:port
 	Pebble  string // the store's directory, or
 	Redis   string // its host:port
+
+	Part part   // of the loop of a project file; empty: the pipeline of Project
+	File string // that file
 }
 
 func TestMain(m *testing.M) {
@@ -48,7 +51,11 @@ func TestMain(m *testing.M) {
 	}
 	var o orders
 	err := json.Unmarshal([]byte(text), &o)
-	if err == nil {
+	switch {
+	case err != nil:
+	case o.Part != "":
+		err = o.runPart()
+	default:
 		err = o.run()
 	}
 	if err != nil {
@@ -87,13 +94,17 @@ func (o orders) run() error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() { report(ctx, host, committed) })
-	go func() { // not waited for: a read of the input ends with the process alone
-		_, _ = io.Copy(io.Discard, os.Stdin)
-		cancel()
-	}()
+	go untilInputEnds(cancel)
 	err = host.Run(ctx)
 	cancel()
 	return err
+}
+
+// untilInputEnds calls end when the parent closes the child's input. Nobody waits
+// for it: a read of the input ends with the process alone.
+func untilInputEnds(end func()) {
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	end()
 }
 
 func (o orders) open(ctx context.Context) (online.Store, error) {
@@ -203,6 +214,19 @@ func (c *child) wait(what string, ok func(said) bool) {
 			c.kill()
 			c.t.Fatalf("the child was at %+v after a minute, waiting for %s; it wrote:\n%s", c.last, what, &c.errors)
 		}
+	}
+}
+
+// next returns what the child has said next, if there is more now.
+func (c *child) next() (said, bool) {
+	select {
+	case s, open := <-c.lines:
+		if open {
+			c.last = s
+		}
+		return s, open
+	default:
+		return c.last, false
 	}
 }
 
