@@ -67,7 +67,7 @@ func feed(b *book, w *world, random *rand.Rand, look func()) {
 // definition, for several partitions, read in random orders, with corrections
 // and with more examples than are kept.
 func TestBookIsTheNewestLabels(t *testing.T) {
-	for seed := range uint64(6) {
+	for seed := range uint64(4) {
 		m := testModel()
 		m.Train.Window, m.Gate.Rows = 300, 20
 		partitions := 1 + int(seed%3)
@@ -178,7 +178,7 @@ func TestCorrectionMayBeKnownBefore(t *testing.T) {
 // after the cut-off whose labels are final, whole times, and nothing that became
 // known before.
 func TestCohortIsHonest(t *testing.T) {
-	for seed := range uint64(6) {
+	for seed := range uint64(3) {
 		m := testModel()
 		m.Train.Window, m.Gate.Rows = 400, 60
 		partitions := 1 + int(seed%3)
@@ -266,11 +266,11 @@ func TestLostCohortIsSaid(t *testing.T) {
 // answered with the definition.
 func TestBaselines(t *testing.T) {
 	for _, task := range []learn.Task{learn.Binary, learn.Regression} {
-		for seed := range uint64(3) {
+		for seed := range uint64(2) {
 			m := testModel()
 			m.Task = task
-			m.Train.Window, m.Gate.Rows = 300, 20
-			w := newWorld(t, &m, seed, 2, 120, planted)
+			m.Train.Window, m.Gate.Rows = 200, 20
+			w := newWorld(t, &m, seed, 2, 80, planted)
 			b := newBook(&m, 2)
 			feed(b, w, rand.New(rand.NewPCG(seed, 4)), func() {})
 			var asked []*row

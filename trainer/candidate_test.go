@@ -161,13 +161,13 @@ func TestSchemaIsObeyed(t *testing.T) {
 	if runs := r.runs(); len(runs) != 1 || runs[0].Status != registry.Stopped || !strings.Contains(runs[0].Error, "shop.y: leak") {
 		t.Fatalf("%+v", runs)
 	}
-	edit("name: shop.y\n      type: float\n      presence: 1.0\n      drift: {warn: 0.2, error: 0.7}\n      leak: 0.98\n", "name: shop.y\n      type: float\n      presence: 1.0\n")
+	edit("name: shop.y\n    type: float\n    presence: 1.0\n    drift: {warn: 0.2, error: 0.7}\n    leak: 0.98\n", "name: shop.y\n    type: float\n    presence: 1.0\n")
 	r.write(w, 200)
 	r.step(l)
 	if runs := r.runs(); len(runs) != 2 || runs[1].Status != registry.Trained {
 		t.Fatalf("%+v", runs)
 	}
-	edit("name: shop.x\n      type: float\n      presence: 1.0\n", "name: shop.x\n      type: float\n      presence: 1.0\n      max: 0.5\n")
+	edit("name: shop.x\n    type: float\n    presence: 1.0\n", "name: shop.x\n    type: float\n    presence: 1.0\n    max: 0.5\n")
 	r.write(w, 300)
 	r.step(l)
 	if runs := r.runs(); len(runs) != 3 || runs[2].Status != registry.Stopped || !strings.Contains(runs[2].Error, "shop.x: range") {

@@ -43,9 +43,6 @@ func (l *Loop) judgeOne(ctx context.Context, b *book, v *registry.Version) error
 	if err != nil {
 		return err
 	}
-	if v.Number < serving.Champion {
-		return l.cfg.Registry.Supersede(ctx, v.Model, v.Number, fmt.Sprintf("version %d, trained on more, serves", serving.Champion))
-	}
 	var champion registry.Version // the base rate is version 0
 	if serving.Champion != registry.BaseRateVersion {
 		if champion, err = l.cfg.Registry.Version(ctx, v.Model, serving.Champion); err != nil {

@@ -6,29 +6,7 @@ import (
 	"slices"
 	"testing"
 	"time"
-
-	"github.com/millrace/millrace/deploy/registry"
 )
-
-// TestLoopPromotesWhatIsBetter replays a world in which a column tells the label.
-func TestLoopPromotesWhatIsBetter(t *testing.T) {
-	m := testModel()
-	r := newRig(t, m, 3)
-	w := newWorld(t, &m, 1, 3, 400, planted)
-	r.replay(w, r.loop(), 1)
-	for _, line := range r.outcome() {
-		t.Logf("%.400s", line)
-	}
-	runs, versions := r.runs(), r.versions()
-	if len(runs) != len(versions) || len(runs) < 3 {
-		t.Fatalf("%d runs and %d versions", len(runs), len(versions))
-	}
-	for i, v := range versions[:len(versions)-2] {
-		if v.State != registry.Review || v.Verdict != "promote" || v.Baseline != 0 {
-			t.Errorf("version %d: %s, %s against %d, %q", i+1, v.State, v.Verdict, v.Baseline, v.Reasons)
-		}
-	}
-}
 
 // TestRestartsChangeNothing cuts a replay elsewhere and starts it again now and
 // then: the same runs, versions, bundles and verdicts come of it.
@@ -36,11 +14,11 @@ func TestRestartsChangeNothing(t *testing.T) {
 	m := testModel()
 	w := newWorld(t, &m, 2, 3, 350, planted)
 	want := newRig(t, m, 3)
-	want.replay(w, want.loop(), 1)
+	want.replay(w, want.loop(), 2)
 	if n := len(want.runs()); n < 3 {
 		t.Fatalf("%d runs", n)
 	}
-	for seed := range uint64(4) {
+	for seed := range uint64(3) {
 		random := rand.New(rand.NewPCG(seed, 1))
 		r := newRig(t, m, 3)
 		l := r.loop()
