@@ -15,7 +15,7 @@ import (
 
 // A label is what became known of a prediction, for the naive definitions.
 type label struct {
-	written
+	*written
 	partition int
 	offset    int64
 }
@@ -25,8 +25,8 @@ type label struct {
 func labelsOf(w *world, known int64) []label {
 	last := map[string]label{}
 	for p, records := range w.records {
-		for i, e := range records {
-			if e.Kind == "example" && e.Known <= known {
+		for i := range records {
+			if e := &records[i]; e.Kind == "example" && e.Known <= known {
 				last[e.Prediction.ID] = label{e, p, int64(i)}
 			}
 		}

@@ -71,7 +71,7 @@ func TestJudgedOnceAndInTime(t *testing.T) {
 	w := newWorld(t, &m, 22, 2, 220, planted)
 	l := r.loop()
 	judged := false
-	for h := 80; h <= w.hours; h++ {
+	for h := 80; h <= w.hours; h += 3 {
 		r.write(w, h)
 		r.step(l)
 		versions := r.versions()
@@ -130,7 +130,7 @@ func (r *rig) champion(number int) {
 func TestJudgedAgainstTheChampion(t *testing.T) {
 	m := testModel()
 	r := newRig(t, m, 2)
-	w := newWorld(t, &m, 23, 2, 400, planted)
+	w := newWorld(t, &m, 23, 2, 280, planted)
 	l := r.loop()
 	r.write(w, 190)
 	r.step(l)
@@ -243,7 +243,7 @@ func TestBudgetOfFalsePromotions(t *testing.T) {
 	m := testModel()
 	m.Gate.PerYear = 0.1
 	r := newRig(t, m, 1)
-	w := newWorld(t, &m, 28, 1, 450, planted)
+	w := newWorld(t, &m, 28, 1, 380, planted)
 	r.replay(w, r.loop(), 10)
 	versions := r.versions()
 	if v := versions[0]; v.Verdict != "promote" {

@@ -12,7 +12,7 @@ import (
 // then: the same runs, versions, bundles and verdicts come of it.
 func TestRestartsChangeNothing(t *testing.T) {
 	m := testModel()
-	w := newWorld(t, &m, 2, 3, 350, planted)
+	w := newWorld(t, &m, 2, 3, 280, planted)
 	want := newRig(t, m, 3)
 	want.replay(w, want.loop(), 2)
 	if n := len(want.runs()); n < 3 {
@@ -47,7 +47,7 @@ func TestCandidatesAreMadeInTime(t *testing.T) {
 		m := testModel()
 		m.Train.AtMost, m.Train.Per = atMost, 200*time.Hour
 		r := newRig(t, m, 2)
-		w := newWorld(t, &m, 3, 2, 500, planted)
+		w := newWorld(t, &m, 3, 2, 420, planted)
 		r.write(w, w.hours)
 		r.step(r.loop())
 		var got []int64

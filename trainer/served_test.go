@@ -18,8 +18,8 @@ func lossOf(task learn.Task, label, score float64) float64 {
 func TestServed(t *testing.T) {
 	m := testModel()
 	r := newRig(t, m, 2)
-	w := newWorld(t, &m, 51, 2, 300, planted)
-	const from = 180 * hour
+	w := newWorld(t, &m, 51, 2, 240, planted)
+	const from = 140 * hour
 	for p := range w.records {
 		for i := range w.records[p] {
 			if e := &w.records[p][i]; e.Prediction.Time > from && e.Kind == feedback.Labelled {
@@ -33,7 +33,7 @@ func TestServed(t *testing.T) {
 	}
 	r.write(w, w.hours)
 	r.step(l)
-	if at := l.Passed(m.Name); at != 300*hour {
+	if at := l.Passed(m.Name); at != 240*hour {
 		t.Errorf("passed %d", at)
 	}
 	s, err := l.Served(t.Context(), m.Name)
@@ -48,7 +48,7 @@ func TestServed(t *testing.T) {
 	var rows, champion, base, first float64
 	for _, x := range all {
 		p := x.Prediction
-		if p.Score.Version == 0 || p.Time+7*hour >= 300*hour {
+		if p.Score.Version == 0 || p.Time+7*hour >= 240*hour {
 			continue
 		}
 		rows++

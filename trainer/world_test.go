@@ -5,7 +5,6 @@ import (
 	"crypto/ed25519"
 	"fmt"
 	"log/slog"
-	"maps"
 	"math"
 	"math/rand/v2"
 	"path/filepath"
@@ -165,14 +164,17 @@ func (j *join) take(rec feedback.Record, hour int) {
 func (j *join) tick(now int64, hour int) {
 	emit := func(e *feedback.Example) { j.emit(e, hour) }
 	j.shard.Tick(now)
-	keys := slices.SortedFunc(maps.Keys(j.rows), func(a, b string) int {
+	var due []string
+	for key, row := range j.rows {
+		if row.Due() <= now {
+			due = append(due, key)
+		}
+	}
+	slices.SortFunc(due, func(a, b string) int {
 		return cmp.Or(cmp.Compare(j.rows[a].Due(), j.rows[b].Due()), cmp.Compare(a, b))
 	})
-	for _, key := range keys {
-		if j.rows[key].Due() <= now {
-			j.shard.Expire(j.rows[key], "returns", emit)
-		}
-		if j.rows[key].Empty() {
+	for _, key := range due {
+		if j.shard.Expire(j.rows[key], "returns", emit); j.rows[key].Empty() {
 			delete(j.rows, key)
 		}
 	}
