@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -387,5 +388,44 @@ func TestACallWhoseContextHasEndedChangesNothing(t *testing.T) {
 	}
 	if !reflect.DeepEqual(before, w.everything()) {
 		t.Error("something has changed")
+	}
+}
+
+// TestDueIsWhatADeployerActsOn goes through all situations, without and with a
+// person who has asked to go back.
+func TestDueIsWhatADeployerActsOn(t *testing.T) {
+	for name, situation := range situations {
+		w, ctx := newWorld(t), t.Context()
+		number, _ := situation(w)
+		for _, unreviewed := range []bool{false, true} {
+			want := slices.Contains([]string{"approved", "shadow", "watch"}, name) || name == "review" && unreviewed
+			due, err := w.Due(ctx, model, unreviewed)
+			w.must(err)
+			if due != want {
+				t.Errorf("%s, unreviewed %v: due %v", name, unreviewed, due)
+			}
+			due, err = w.Due(ctx, "other", unreviewed)
+			w.must(err)
+			if due {
+				t.Errorf("%s: the other model is due", name)
+			}
+		}
+		if name != "done" {
+			continue
+		}
+		w.must(w.RequestRollback(ctx, model, "ben", "complaints"))
+		due, err := w.Due(ctx, model, false)
+		w.must(err)
+		ro, _, _, asked, err := w.RollbackRequested(ctx, model)
+		w.must(err)
+		if !due || !asked || ro.Version != number {
+			t.Errorf("asked to go back: due %v, asked %v for %+v", due, asked, ro)
+		}
+		w.must(w.Undo(ctx, ro.ID, "ben", nil))
+		due, err = w.Due(ctx, model, false)
+		w.must(err)
+		if due {
+			t.Error("still due once it is undone")
+		}
 	}
 }

@@ -34,6 +34,7 @@ type Registry struct {
 	writes  *sql.DB // one connection: within a process one waits here, and not in SQLite
 	reads   *sql.DB
 	serving *sql.Stmt
+	due     *sql.Stmt
 	now     func() time.Time // the wall clock; tests set it
 }
 
@@ -84,6 +85,11 @@ func (r *Registry) begin(ctx context.Context) error {
 	}
 	var err error
 	r.serving, err = r.reads.PrepareContext(ctx, `SELECT revision, champion, shadow, base_value, base_count, base_as_of FROM serving WHERE model = ?`)
+	if err != nil {
+		return r.explain(err)
+	}
+	r.due, err = r.reads.PrepareContext(ctx, `SELECT EXISTS (SELECT 1 FROM rollouts WHERE model = ?1 AND (phase IN ('shadow', 'watch') OR phase = 'done' AND asked != 0))
+		OR EXISTS (SELECT 1 FROM versions WHERE model = ?1 AND (state = 'approved' OR ?2 AND state = 'review'))`)
 	return r.explain(err)
 }
 
@@ -159,10 +165,12 @@ func create(path string) error {
 
 // Close lets go of the file. Calls must have returned.
 func (r *Registry) Close() error {
-	var err error
-	if r.serving != nil {
-		err = r.serving.Close()
+	var errs []error
+	for _, s := range []*sql.Stmt{r.serving, r.due} {
+		if s != nil {
+			errs = append(errs, s.Close())
+		}
 	}
 	// The last connection to close writes the log into the file.
-	return errors.Join(err, r.reads.Close(), r.writes.Close())
+	return errors.Join(append(errs, r.reads.Close(), r.writes.Close())...)
 }

@@ -16,6 +16,15 @@ func scanRollout(scan func(...any) error) (Rollout, error) {
 	return ro, err
 }
 
+// Due reports whether there is anything for the deployer to do about a model: a
+// rollout that has not ended or that a person has asked to undo, a version that
+// is approved, or, where nobody reviews, one in review. It is one query, to be
+// called often.
+func (r *Registry) Due(ctx context.Context, model string, unreviewed bool) (due bool, err error) {
+	err = r.due.QueryRowContext(ctx, model, unreviewed).Scan(&due)
+	return due, r.wrap(ctx, "what is due for "+model, err)
+}
+
 // Approved returns the version of a model that has been approved for longest and
 // whose rollout has not begun, if there is one.
 func (r *Registry) Approved(ctx context.Context, model string) (Version, bool, error) {
