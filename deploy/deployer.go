@@ -99,17 +99,28 @@ func (d *Deployer) Run(ctx context.Context) error {
 // very much has come since the last one, it leaves some to the next.
 func (d *Deployer) Step(ctx context.Context) error {
 	var errs []error
-	each := func(do func(context.Context, *Model) error) {
-		for i := range d.cfg.Models {
-			m := &d.cfg.Models[i]
-			err := do(ctx, m)
-			if err != nil && !errors.Is(err, registry.ErrConflict) { // somebody else was first: see again next time
-				errs = append(errs, fmt.Errorf("model %s: %w", m.Name, err))
-			}
+	note := func(m *Model, err error) {
+		if err != nil && !errors.Is(err, registry.ErrConflict) { // somebody else was first: see again next time
+			errs = append(errs, fmt.Errorf("model %s: %w", m.Name, err))
 		}
 	}
-	each(d.takeBack) // first: it needs no Kafka, which may be away
-	each(d.work)
+	var due []*Model // most of the time none
+	for i := range d.cfg.Models {
+		m := &d.cfg.Models[i]
+		some, err := d.cfg.Registry.Due(ctx, m.Name, !m.Review)
+		note(m, err)
+		if some {
+			due = append(due, m)
+		} else if err == nil {
+			d.drop(m.Name)
+		}
+	}
+	for _, m := range due { // first: it needs no Kafka, which may be away
+		note(m, d.takeBack(ctx, m))
+	}
+	for _, m := range due {
+		note(m, d.work(ctx, m))
+	}
 	err := errors.Join(errs...)
 	d.mu.Lock()
 	defer d.mu.Unlock()

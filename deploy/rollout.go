@@ -5,6 +5,7 @@ package deploy
 import (
 	"cmp"
 	"fmt"
+	"math"
 )
 
 // Steps say how a version gets into service. The zero value of a field stands
@@ -35,7 +36,7 @@ func (s Steps) Check() error {
 		return fmt.Errorf("shadow of %d predictions: give 1 to %d", s.Shadow, maxSteps)
 	case s.Watch < 1 || s.Watch > maxSteps:
 		return fmt.Errorf("watch of %d answers: give 1 to %d", s.Watch, maxSteps)
-	case !(s.WorseBy >= 0):
+	case !(s.WorseBy >= 0) || math.IsInf(s.WorseBy, 1):
 		return fmt.Errorf("rollback_on: worse_by %v: give a number from 0", s.WorseBy)
 	case !(s.Confidence > 0.5 && s.Confidence < 1):
 		return fmt.Errorf("rollback_on: confidence %v: give a share between 50%% and 100%%", s.Confidence)

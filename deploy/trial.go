@@ -54,7 +54,9 @@ func (t *trial) take(p *feedback.Prediction) {
 // altered reports whether a vector may not be what the server saw: the log has
 // U+FFFD for bytes of a text that are not UTF-8.
 func altered(x []features.Value) bool {
-	return slices.ContainsFunc(x, func(v features.Value) bool { return v.Kind == expr.String && strings.ContainsRune(v.Str, utf8.RuneError) })
+	return slices.ContainsFunc(x, func(v features.Value) bool {
+		return v.Kind == expr.String && strings.ContainsRune(v.Str, utf8.RuneError)
+	})
 }
 
 // A trialReport is what a rollout in phase shadow has seen.

@@ -106,7 +106,7 @@ func (w *watch) feed(partitions int) error {
 			break
 		}
 		if a.diff > hugeLoss {
-			w.huge = fmt.Sprintf("an answer that is off beyond measure: its loss is greater by %v than that of %s", a.diff, named(w.before))
+			w.huge = fmt.Sprintf("an answer's loss is greater than that of %s by %.3g", named(w.before), a.diff)
 			break
 		}
 		w.last = max(w.last, a.known)
