@@ -134,11 +134,12 @@ func (w *loopWorld) start(p part) {
 type asker struct {
 	stocks.Replay
 	registry *registry.Registry
-	acked    map[string][]*client.Prediction // by id; an answer that was lost half-way is asked for again
-	cut      int                             // requests that were not answered
-	days     []time.Time
+	acked    map[string]*client.Prediction // by id
+	cut      int                           // requests that were not answered
+	days     [][]stocks.Event
+	times    []time.Time // of the days
 
-	asks     chan struct{} // has a token when the predictions of a day begin
+	answered chan struct{} // has a token when a prediction was acknowledged
 	done     chan error
 	approved chan int     // days at which a version was approved
 	day      atomic.Int64 // the day that is settled
@@ -152,14 +153,15 @@ func newAsker(t *testing.T, w *loopWorld) *asker {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	a := &asker{registry: w.registry, acked: map[string][]*client.Prediction{}, asks: make(chan struct{}, 1), done: make(chan error, 1), approved: make(chan int, loopDays)}
-	for _, day := range stocks.Days(stocks.Events())[:loopDays] {
-		a.days = append(a.days, day[0].Time)
+	a := &asker{registry: w.registry, acked: map[string]*client.Prediction{}, answered: make(chan struct{}, 1), done: make(chan error, 1), approved: make(chan int, loopDays)}
+	a.days = stocks.Days(stocks.Events())[:loopDays]
+	for _, day := range a.days {
+		a.times = append(a.times, day[0].Time)
 	}
 	a.learned.Store(math.MinInt64)
 	a.Replay = stocks.Replay{
 		Source: &w.project.Sources[0], Cluster: w.cluster, Producer: w.producer, Client: c, Pace: loopPace, Days: loopDays,
-		Served: a.served, Asked: a.asked, Settle: a.settle,
+		Served: func([]stocks.Event, time.Duration, *stocks.Vectors) {}, Settle: a.settle,
 	}
 	return a
 }
@@ -171,13 +173,12 @@ func (a *asker) run(ctx context.Context) error {
 	defer cancel()
 	for {
 		err := a.Run(ctx)
-		if err == nil || ctx.Err() != nil || !away(err) {
+		if err == nil {
+			return nil
+		}
+		if err := a.missed(ctx, err); err != nil {
 			return err
 		}
-		if !errors.Is(err, syscall.ECONNREFUSED) {
-			a.cut++
-		}
-		time.Sleep(5 * time.Millisecond)
 	}
 }
 
@@ -190,22 +191,46 @@ func away(err error) bool {
 		errors.As(err, &answer) && (answer.Status == http.StatusServiceUnavailable || answer.Status == http.StatusGatewayTimeout)
 }
 
-func (a *asker) served([]stocks.Event, time.Duration, *stocks.Vectors) {
-	select {
-	case a.asks <- struct{}{}:
-	default:
+// ask asks for the predictions of a day until each is acknowledged, and never
+// again: one that was acknowledged and lost stays lost.
+func (a *asker) ask(ctx context.Context, day []stocks.Event) error {
+	for i := range day {
+		e := &day[i]
+		for a.acked[e.ID()] == nil {
+			p, err := a.Client.Predict(ctx, stocks.Model, client.PredictRequest{ID: e.ID(), Entity: map[string]any{stocks.Entity: e.Symbol}})
+			if err != nil {
+				if err := a.missed(ctx, err); err != nil {
+					return err
+				}
+				continue
+			}
+			a.acked[e.ID()] = p
+			select {
+			case a.answered <- struct{}{}:
+			default:
+			}
+		}
 	}
+	return nil
 }
 
-func (a *asker) asked(e *stocks.Event, p *client.Prediction, err error) error {
-	if err == nil {
-		a.acked[e.ID()] = append(a.acked[e.ID()], p)
+// missed waits for a server that was killed. It returns any other error.
+func (a *asker) missed(ctx context.Context, err error) error {
+	if ctx.Err() != nil || !away(err) {
+		return err
 	}
-	return err
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		a.cut++
+	}
+	time.Sleep(5 * time.Millisecond)
+	return nil
 }
 
 func (a *asker) settle(ctx context.Context, day time.Time) error {
-	d, _ := slices.BinarySearchFunc(a.days, day, time.Time.Compare)
+	d, _ := slices.BinarySearchFunc(a.times, day, time.Time.Compare)
+	if err := a.ask(ctx, a.days[d]); err != nil {
+		return err
+	}
 	a.day.Store(int64(d))
 	some, err := approve(ctx, a.registry)
 	if err != nil {
@@ -214,7 +239,7 @@ func (a *asker) settle(ctx context.Context, day time.Time) error {
 	if some {
 		a.approved <- d
 	}
-	for d >= loopLag && (a.struck.Load() < int64(d-loopLag) || a.learned.Load() < a.days[d-loopLag].UnixMicro()) {
+	for d >= loopLag && (a.struck.Load() < int64(d-loopLag) || a.learned.Load() < a.times[d-loopLag].UnixMicro()) {
 		if ctx.Err() != nil {
 			return fmt.Errorf("at day %d the kills are at day %d and the trainer at %v: %w", d, a.struck.Load(), time.UnixMicro(a.learned.Load()), ctx.Err())
 		}
@@ -257,8 +282,8 @@ func (w *loopWorld) addStrike(day int, p part, most time.Duration) {
 // firstStrikes plans what does not depend on the loop: kills anywhere, and of the
 // trainer when it is about to make a candidate.
 func (w *loopWorld) firstStrikes() {
-	for range 8 {
-		w.addStrike(w.random.IntN(loopDays), serving, 5*time.Millisecond)
+	for i := range 8 {
+		w.addStrike(w.random.IntN(loopDays), serving, []time.Duration{1, 5 * time.Millisecond}[i%2]) // at once after an answer, and at any time
 		w.addStrike(w.random.IntN(loopDays), joining, 15*time.Millisecond)
 	}
 	for range 3 {
@@ -295,7 +320,7 @@ func (w *loopWorld) killWhile(a *asker) {
 		day := a.day.Load()
 		for len(w.plan) > 0 && w.plan[0].day <= int(day) {
 			if w.plan[0].part == serving {
-				a.awaitAsks()
+				a.awaitAnswer()
 			}
 			w.strike(w.plan[0])
 			w.plan = w.plan[1:]
@@ -305,15 +330,15 @@ func (w *loopWorld) killWhile(a *asker) {
 	}
 }
 
-// awaitAsks waits until predictions are asked for. At the end of the replay, and
-// where that has to wait for other kills, none are.
-func (a *asker) awaitAsks() {
-	select { // of a day before
-	case <-a.asks:
+// awaitAnswer waits until a prediction is acknowledged. At the end of the replay,
+// and where that has to wait for other kills, none is.
+func (a *asker) awaitAnswer() {
+	select { // one of before
+	case <-a.answered:
 	default:
 	}
 	select {
-	case <-a.asks:
+	case <-a.answered:
 	case <-time.After(time.Second):
 	}
 }
