@@ -2,7 +2,12 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
 
 	"github.com/millrace/millrace/deploy"
 	"github.com/millrace/millrace/deploy/project"
@@ -64,6 +69,35 @@ func retrain(e *engines) (stages []stage, problems func() []string, err error) {
 	}
 	t, d := trainer.New(trainerConfig(e, e.registry, keys)), deploy.New(deployerConfig(e, e.registry))
 	return []stage{t.Run, d.Run}, func() []string { return append(t.Problems(), d.Problems()...) }, nil
+}
+
+// withLoop opens what a trainer or a deployer of its own process works with, the
+// registry and the log, and nothing else: the process of "millrace run" may have
+// the rest.
+func withLoop(ctx context.Context, a *app, p *project.Project, do func(*engines) error) (err error) {
+	e := &engines{project: p, log: a.log}
+	defer func() { err = errors.Join(err, e.close()) }()
+	if e.registry, err = registry.Open(p.RegistryFile()); err != nil {
+		return err
+	}
+	addresses := p.Kafka.Addresses
+	if p.Kafka.Embedded() {
+		addresses = []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(p.Kafka.EmbeddedPort))}
+		probe, err := net.Dial("tcp", addresses[0])
+		if err != nil {
+			return fmt.Errorf(`the project's embedded broker does not answer; it is part of "millrace run", so start that first: %w`, err)
+		}
+		probe.Close()
+	}
+	if e.cluster, err = connect(ctx, addresses); err != nil {
+		return err
+	}
+	if p.Kafka.Embedded() {
+		if err := isOurs(ctx, e.cluster, p, addresses[0]); err != nil {
+			return err
+		}
+	}
+	return do(e)
 }
 
 // code names the code for what it makes: the revision, which is the same in all

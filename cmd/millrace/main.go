@@ -36,9 +36,10 @@ type cli struct {
 	Run      runCmd      `cmd:"" help:"Run a project: pipeline, lake and HTTP server in one process."`
 	Ingest   ingestCmd   `cmd:"" help:"Send the events of a file to a running server."`
 	Features featuresCmd `cmd:"" help:"Look up features from a running server."`
-	Dataset  datasetCmd  `cmd:"" help:"Build training sets from the events of the past."`
+	Dataset  datasetCmd  `cmd:"" help:"Build, describe and check training sets."`
 	Models   modelsCmd   `cmd:"" help:"See the versions of models, and decide which serve."`
 	Train    trainCmd    `cmd:"" help:"Train and judge candidates only, in one of several processes."`
+	Deploy   deployCmd   `cmd:"" help:"Bring approved versions into service only, in one of several processes."`
 	Runs     runsCmd     `cmd:"" help:"See the trainings."`
 	Serve    serveCmd    `cmd:"" help:"Serve HTTP only, in one of several processes."`
 	Pipeline pipelineCmd `cmd:"" help:"Apply events only, in one of several processes."`

@@ -112,8 +112,8 @@ func emptyDash(s string) string {
 var nextStep = map[registry.State]string{
 	registry.Judging:  "the rows that it is judged on are being gathered",
 	registry.Review:   "a person decides: millrace models approve, or reject",
-	registry.Approved: "\"millrace run\" takes it into shadow",
-	registry.Shadow:   "\"millrace run\" makes it the champion once it has answered enough",
+	registry.Approved: "\"millrace run\" or \"millrace deploy\" takes it into shadow",
+	registry.Shadow:   "\"millrace run\" or \"millrace deploy\" makes it the champion once it has answered enough",
 	registry.Champion: "it serves",
 }
 

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
-	"strconv"
 	"strings"
 
 	"github.com/millrace/millrace/deploy/project"
@@ -49,31 +47,13 @@ func (c *trainCmd) Run(ctx context.Context, a *app) error {
 	})
 }
 
-// withTrainer opens what a trainer works with, and nothing else: the process of
-// "millrace run" may have the rest.
-func withTrainer(ctx context.Context, a *app, p *project.Project, do func(trainer.Config) error) (err error) {
+// withTrainer opens what a trainer works with.
+func withTrainer(ctx context.Context, a *app, p *project.Project, do func(trainer.Config) error) error {
 	keys, err := bundle.OpenKeys(p.KeysDir())
 	if err != nil {
 		return err
 	}
-	e := &engines{project: p, log: a.log}
-	defer func() { err = errors.Join(err, e.close()) }()
-	if e.registry, err = registry.Open(p.RegistryFile()); err != nil {
-		return err
-	}
-	addresses := p.Kafka.Addresses
-	if p.Kafka.Embedded() {
-		addresses = []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(p.Kafka.EmbeddedPort))}
-		probe, err := net.Dial("tcp", addresses[0])
-		if err != nil {
-			return fmt.Errorf(`the project's embedded broker does not answer; it is part of "millrace run", so start that first: %w`, err)
-		}
-		probe.Close()
-	}
-	if e.cluster, err = connect(ctx, addresses); err != nil {
-		return err
-	}
-	return do(trainerConfig(e, e.registry, keys))
+	return withLoop(ctx, a, p, func(e *engines) error { return do(trainerConfig(e, e.registry, keys)) })
 }
 
 type runsReproduceCmd struct {
