@@ -360,6 +360,46 @@ func TestManySlices(t *testing.T) {
 	}
 }
 
+// TestSlicesVetoAtEachConfidence has a candidate that is better at all, and
+// hopeless in one of many slices: no number of slices and no confidence hides it.
+func TestSlicesVetoAtEachConfidence(t *testing.T) {
+	for _, test := range []struct {
+		confidence         float64
+		replicates, slices int
+		judged             int
+	}{
+		{0.95, 400, 100, 100}, {0.99, 2000, 100, 100}, {0.999, 20_000, 40, 40}, {0.9997, 70_000, 40, 30},
+	} {
+		c := &Cohort{Slices: map[string][]string{}}
+		for at := range 80 {
+			for v := range test.slices {
+				y := float64(at % 2)
+				p := 0.5 + (y-0.5)*(0.4+0.01*float64((at*7+v)%10))
+				if v == 0 {
+					p = 1 - p
+				}
+				c.Time, c.Label = append(c.Time, int64(at)), append(c.Label, y)
+				c.Champion, c.Candidate = append(c.Champion, 0.5), append(c.Candidate, p)
+				c.Slices["user"] = append(c.Slices["user"], fmt.Sprintf("%03d", v))
+			}
+		}
+		g := Gate{Confidence: test.confidence, Replicates: test.replicates, Slices: []string{"user"}, MinSlice: 50, Periods: 2}
+		j := Judge(binary, g, 0, c)
+		judged := 0
+		for _, s := range j.Slices {
+			if s.Judged {
+				judged++
+			}
+			if s.Veto != (s.Value == "000") {
+				t.Errorf("confidence %v, %d slices: slice %s with p %v, %v by Holm: veto %t", test.confidence, test.slices, s.Value, s.P, s.Adjusted, s.Veto)
+			}
+		}
+		if j.Verdict != Reject || j.Gain.Lo <= 0 || judged != test.judged {
+			t.Errorf("confidence %v: %s with a gain of %v, %d slices judged, for %q", test.confidence, j.Verdict, j.Gain, judged, j.Reasons)
+		}
+	}
+}
+
 // FuzzJudge gives the gate columns of any doubles at any times: it must answer
 // with a reason, in JSON, and never promote what it has no bound for.
 func FuzzJudge(f *testing.F) {

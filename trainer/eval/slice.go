@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 )
 
@@ -25,20 +26,29 @@ type SliceReport struct {
 	Veto      bool    `json:"veto"`
 }
 
-// Slices beyond these are counted in a reason. A p-value of 2,000 replicates
-// is at least 1/2001, which Holm times 100 still leaves below 5 %.
+// Slices beyond these are counted in a reason.
 const (
 	maxJudged = 100
 	maxListed = 1000
 )
+
+// room returns how many slices are judged at most, and how many replicates a
+// veto needs: a p-value of r replicates is at least 1/(r+1), and times so many
+// slices, as Holm has it, that must not be above alpha. Else no slice could be
+// bad enough.
+func room(alpha float64) (judged, replicates int) {
+	judged = min(maxJudged, int(alpha*maxReplicates+rounding))
+	return judged, int(math.Ceil(float64(judged)/alpha - rounding))
+}
 
 // slice judges the slices. It returns how many there are beyond those listed.
 func (j *Judgement) slice(task string, g Gate, b Bootstrap, c *Cohort, gains []float64) (dropped int) {
 	parts, dropped := c.parts(g)
 	var ps []float64
 	var of []int
+	most, _ := room(1 - g.Confidence)
 	for _, p := range parts {
-		report := p.study(task, g, b, c, gains, len(ps) < maxJudged)
+		report := p.study(task, g, b, c, gains, len(ps) < most)
 		if report.Judged {
 			ps, of = append(ps, float64(report.P)), append(of, len(j.Slices))
 		}
@@ -77,9 +87,9 @@ func (c *Cohort) parts(g Gate) (parts []part, dropped int) {
 }
 
 // study measures a slice, and judges it where it is not too thin and there is
-// room.
-func (p part) study(task string, g Gate, b Bootstrap, c *Cohort, gains []float64, room bool) SliceReport {
-	label, gain := pick(c.Label, p.rows), pick(gains, p.rows)
+// room for it.
+func (p part) study(task string, g Gate, b Bootstrap, c *Cohort, gains []float64, free bool) SliceReport {
+	times, label, gain := pick(c.Time, p.rows), pick(c.Label, p.rows), pick(gains, p.rows)
 	report := SliceReport{
 		Column: p.column, Value: p.value, Rows: len(p.rows),
 		Candidate: Measured(task, label, pick(c.Candidate, p.rows)),
@@ -92,25 +102,32 @@ func (p part) study(task string, g Gate, b Bootstrap, c *Cohort, gains []float64
 		}
 	}
 	report.Gain.Mean = report.Champion.Loss - report.Candidate.Loss
-	if len(p.rows) < g.MinSlice || !room {
+	if len(p.rows) < g.MinSlice || !free {
 		b.Replicates = 0 // the blocks are counted, no more
 	}
-	s := newStudy(pick(c.Time, p.rows), gain, b)
+	s := newStudy(times, gain, b)
 	report.Times, report.Blocks = s.times, s.blocks
+	most, replicates := room(1 - g.Confidence)
 	switch {
 	case len(p.rows) < g.MinSlice:
 		report.Why = fmt.Sprintf("%d rows, and %d are needed", len(p.rows), g.MinSlice)
 	case s.blocks < minBlocks:
 		report.Why = fmt.Sprintf("%d blocks, and %d are needed", s.blocks, minBlocks)
-	case !room:
-		report.Why = fmt.Sprintf("only the %d slices with the most rows are judged", maxJudged)
+	case !free:
+		report.Why = fmt.Sprintf("only the %d slices with the most rows are judged", most)
 	}
 	if report.Why != "" {
 		return report
 	}
 	lo, hi := s.bounds(g.Confidence)
 	report.Gain = Bounds{Number(lo), Number(s.mean), Number(hi)}
-	report.Judged, report.P = true, Number(s.below(-g.Tolerance))
+	chance := s.below(-g.Tolerance)
+	if chance <= 1-g.Confidence && b.Replicates < replicates { // a veto, if there are enough to tell
+		b.Replicates = replicates
+		s = newStudy(times, gain, b)
+		chance = s.below(-g.Tolerance)
+	}
+	report.Judged, report.P = true, Number(chance)
 	return report
 }
 
