@@ -371,3 +371,37 @@ func TestEntityOfSeveralFields(t *testing.T) {
 		t.Error(one.entity())
 	}
 }
+
+// TestFreshSinceALaterRun counts, when another trainer has made a run, the
+// predictions that were answered first after it.
+func TestFreshSinceALaterRun(t *testing.T) {
+	m := testModel()
+	w := newWorld(t, &m, 14, 2, 100, planted)
+	b := newBook(&m, 2)
+	feed(b, w, rand.New(rand.NewPCG(1, 7)), func() {})
+	const run = 50 * hour
+	first := map[string]int64{}
+	for _, records := range w.records {
+		for i := range records {
+			e := &records[i]
+			if at, ok := first[e.Prediction.ID]; e.Kind == "example" && e.Known <= b.known && (!ok || e.Known < at) {
+				first[e.Prediction.ID] = e.Known
+			}
+		}
+	}
+	want, corrections := 0, 0
+	for _, at := range first {
+		if at > run {
+			want++
+		}
+	}
+	for _, r := range b.rows {
+		if r.correction {
+			corrections++
+		}
+	}
+	b.after([]pastRun{{known: run}, {known: run / 2}})
+	if b.fresh != want || corrections < 20 {
+		t.Errorf("%d are new, want %d; %d corrections", b.fresh, want, corrections)
+	}
+}

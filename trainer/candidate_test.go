@@ -327,6 +327,26 @@ func TestOutagesOfTheDiskAreTriedAgain(t *testing.T) {
 	}
 }
 
+// TestRegistryIsAway at first: what was read then is not lost.
+func TestRegistryIsAway(t *testing.T) {
+	m := testModel()
+	r := newRig(t, m, 1)
+	r.write(newWorld(t, &m, 15, 1, 120, planted), 120)
+	l := r.loop()
+	l.cfg.Registry = openRegistry(t, t.TempDir())
+	if err := l.cfg.Registry.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Step(t.Context()); err == nil || len(l.Problems()) != 1 {
+		t.Fatal(err, l.Problems())
+	}
+	l.cfg.Registry = r.registry
+	r.step(l)
+	if n := len(r.runs()); n != 1 || len(l.Problems()) != 0 {
+		t.Errorf("%d runs, %q", n, l.Problems())
+	}
+}
+
 // TestImpossibleDataIsAFailedRun has what no disk is to blame for.
 func TestImpossibleDataIsAFailedRun(t *testing.T) {
 	if aboutFiles(nil) || aboutFiles(errors.New("weights")) || aboutFiles(os.ErrNotExist) {

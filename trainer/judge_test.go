@@ -269,49 +269,61 @@ func TestBudgetOfFalsePromotions(t *testing.T) {
 }
 
 // TestRowsThatAreLost closes a candidate that can never be judged, and says why.
+// Nothing of the budget is spent by that.
 func TestRowsThatAreLost(t *testing.T) {
 	m := testModel()
+	m.Gate.PerYear = 0.1 // one judgement
 	r := newRig(t, m, 1)
-	w := newWorld(t, &m, 29, 1, 100, planted)
+	w := newWorld(t, &m, 29, 1, 280, planted)
 	l := r.loop()
-	r.write(w, w.hours)
+	r.write(w, 100)
 	r.step(l)
-	l.books[0].forgotten = r.versions()[0].Cutoff + hour // as by very many rows that are not complete
+	cutoff := r.versions()[0].Cutoff
+	l.Close()
+	r.step(l)
+	if hold := l.books[0].hold; hold != cutoff {
+		t.Errorf("what became known after %d is held, want %d", hold, cutoff)
+	}
+	l.books[0].forgotten = cutoff + hour // as by very many rows that are not complete
 	l.looked = time.Time{}
 	r.step(l)
 	if v := r.versions()[0]; v.Verdict != "inconclusive" || v.State != registry.Closed || !strings.Contains(v.Reasons[0], "are no longer held") || v.Judged != 0 {
 		t.Errorf("%s: %q", v.Verdict, v.Reasons)
 	}
+	l.looked = time.Time{}
+	r.step(l)
+	if hold := l.books[0].hold; hold != math.MaxInt64 {
+		t.Errorf("what became known after %d is held", hold)
+	}
+	r.write(w, w.hours)
+	r.step(l)
+	if v := r.versions()[1]; v.Verdict != "promote" {
+		t.Errorf("version 2: %s: %q", v.Verdict, v.Reasons)
+	}
 }
 
-// TestRowsAreHeldForCandidates has more rows come than are kept before a
-// candidate can be judged.
+// TestRowsAreHeldForCandidates has more rows come than are kept: those that a
+// candidate waits for stay, and no others.
 func TestRowsAreHeldForCandidates(t *testing.T) {
 	m := testModel()
-	m.Train.Every, m.Train.Window, m.Gate.Rows = 100, 100, 400
-	m.Train.AtMost, m.Train.Per = 1, 10_000*time.Hour
-	r := newRig(t, m, 1)
-	w := newWorld(t, &m, 30, 1, 200, planted)
-	r.write(w, w.hours)
-	l := r.loop()
-	for restart := range 2 {
-		l.Close()
-		l = r.loop()
-		r.step(l)
-		b := l.books[0]
-		b.limit, b.full = 100, 200
-		b.forget()
-		if v := r.versions()[0]; restart == 0 && v.Verdict == "" {
-			t.Fatalf("version 1 is not judged: %d rows", len(b.rows))
+	m.Train.Window, m.Gate.Rows = 100, 10
+	w := newWorld(t, &m, 30, 1, 150, planted)
+	b := newBook(&m, 1)
+	b.hold = 60 * hour
+	feed(b, w, rand.New(rand.NewPCG(1, 6)), func() {})
+	after := 0
+	for _, x := range labelsOf(w, b.known) {
+		if x.Known > b.hold {
+			after++
 		}
 	}
-	b := l.books[0]
-	b.hold = b.rows[0].known
-	before := len(b.rows)
-	b.limit = 10
+	if b.forgotten > b.hold || b.forgotten < b.hold-hour || after < 5*b.limit || len(b.rows) < after {
+		t.Errorf("%d rows, forgotten up to %d; %d became known after %d", len(b.rows), b.forgotten, after, b.hold)
+	}
+	b.hold = math.MaxInt64
 	b.forget()
-	if len(b.rows) < before-8 {
-		t.Errorf("%d of %d rows are held", len(b.rows), before)
+	if len(b.rows) != b.limit {
+		t.Errorf("%d rows, want %d", len(b.rows), b.limit)
 	}
 }
 
