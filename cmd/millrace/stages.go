@@ -191,7 +191,7 @@ func (a *archive) problems() []string {
 // reportEvery is how often the log says how far the pipeline is, if it moves.
 const reportEvery = 10 * time.Second
 
-// reportProgress logs what the views have done until ctx ends.
+// reportProgress logs what the views and the join have done until ctx ends.
 func reportProgress(ctx context.Context, log *slog.Logger, host *pipeline.Host) error {
 	tick := time.NewTicker(reportEvery)
 	defer tick.Stop()
@@ -211,13 +211,14 @@ func reportProgress(ctx context.Context, log *slog.Logger, host *pipeline.Host) 
 	}
 }
 
-// totals are a view's counts over its shards of this process.
+// totals are a view's counts, or those of the join by its topic, over the shards
+// of this process.
 type totals struct{ applied, dropped, duplicates, dead, lag int64 }
 
 func sum(shards []pipeline.Status) map[string]totals {
 	all := map[string]totals{}
 	for _, s := range shards {
-		if s.View == "" || s.Stage != "pipeline" {
+		if s.View == "" || s.Stage != "pipeline" && s.Stage != "join" {
 			continue
 		}
 		t, c := all[s.View], s.Progress.Counts

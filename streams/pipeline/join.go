@@ -150,8 +150,7 @@ func (j *joiner) applyOne(ctx context.Context, rec *streams.Record, i int) error
 	r, refused, counts := &j.records[i], j.refused[i], &j.state.Progress.Counts
 	switch {
 	case refused != nil:
-	case r.Tick != nil:
-		counts.Applied++
+	case r.Tick != nil: // not counted: in a quiet hour nothing has happened
 		return j.tick(ctx, r.Tick.Time)
 	case r.Outcome != nil && !j.core.Origin(r.Outcome):
 		counts.Duplicates++

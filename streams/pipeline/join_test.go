@@ -382,7 +382,7 @@ func testJoin(t *testing.T, r *rig, seed uint64) {
 	random := rand.New(rand.NewPCG(seed, 13))
 	config := func() pipeline.Config { return r.loopConfig(features.EventClock) }
 	rules := rulesOf(config())
-	for chunk := range slices.Chunk(loopWorld(seed, 160), 10) {
+	for chunk := range slices.Chunk(loopWorld(seed, 120), 10) {
 		play := func() {
 			for _, s := range chunk {
 				r.play(s)
