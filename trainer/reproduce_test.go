@@ -149,3 +149,34 @@ func TestProgressiveValidation(t *testing.T) {
 		}
 	}
 }
+
+// TestEveryEpochLearnsAllRows compares what was learned with its definition.
+func TestEveryEpochLearnsAllRows(t *testing.T) {
+	m := testModel()
+	m.FTRL.Epochs = 3
+	w := newWorld(t, &m, 46, 1, 40, planted)
+	b := newBook(&m, 1)
+	feed(b, w, rand.New(rand.NewPCG(1, 8)), func() {})
+	rows := b.newest()
+	s, err := specOf(&Config{Project: project}, &m, nil, b.known)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, _, err := fit(project, &m, s, rows, summarise(&m, rows))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := ftrl.New(m.Task, c.Transform.Dense(), m.FTRL)
+	var x learn.Row
+	for range m.FTRL.Epochs {
+		for _, r := range rows {
+			c.Transform.Row(&x, r.Vector)
+			want.Learn(x, r.label, 1)
+		}
+	}
+	for _, r := range rows {
+		if c.Transform.Row(&x, r.Vector); c.Learner.Predict(x) != want.Predict(x) {
+			t.Fatalf("%s is %v, want %v", r.ID, c.Learner.Predict(x), want.Predict(x))
+		}
+	}
+}
