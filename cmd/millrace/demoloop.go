@@ -79,12 +79,14 @@ func (l *demoLoop) close() {
 	l.deployer.Close()
 }
 
-// asked notes a prediction that was not answered.
-func (l *demoLoop) asked(e *stocks.Event, _ *client.Prediction, err error) error {
+// asked takes in a prediction, or that there was none.
+func (l *demoLoop) asked(e *stocks.Event, p *client.Prediction, err error) error {
 	if err != nil {
 		l.dropped++
 		l.app.log.Warn("a prediction was not answered", "id", e.ID(), "error", err)
+		return nil
 	}
+	l.screen.predicted(e.Symbol, p)
 	return nil
 }
 

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/millrace/millrace/deploy/client"
 	"github.com/millrace/millrace/loadtest"
 	"github.com/millrace/millrace/loadtest/stocks"
 )
@@ -24,6 +26,8 @@ type screen struct {
 	waits   []time.Duration
 	symbols []string            // of which something is known, sorted
 	cells   map[string][]string // by symbol and column
+	big     map[string]string   // by symbol: how likely a big move is tomorrow
+	model   string              // who says so
 }
 
 // The columns after the symbol.
@@ -42,7 +46,16 @@ var demoColumns = []struct {
 }
 
 func newScreen(w *os.File, quiet bool) *screen {
-	return &screen{w: w, quiet: quiet, terminal: !quiet && isTerminal(w) && os.Getenv("TERM") != "dumb", cells: map[string][]string{}}
+	return &screen{w: w, quiet: quiet, terminal: !quiet && isTerminal(w) && os.Getenv("TERM") != "dumb", cells: map[string][]string{}, big: map[string]string{}}
+}
+
+// predicted takes in a prediction of tomorrow's move.
+func (s *screen) predicted(symbol string, p *client.Prediction) {
+	s.big[symbol] = fmt.Sprintf("%.0f%%", 100*p.Score)
+	s.model = "the base rate"
+	if !p.BaseRate {
+		s.model = fmt.Sprintf("version %d", p.Version)
+	}
 }
 
 // show takes in a day, and shows it if it is time to.
@@ -121,15 +134,17 @@ func (s *screen) draw() {
 	for _, c := range demoColumns {
 		fmt.Fprintf(&b, "%*s", c.width, c.title)
 	}
+	fmt.Fprintf(&b, "%15s", "move >= 2%")
 	for _, symbol := range s.symbols {
 		fmt.Fprintf(&b, "\n%-6s", symbol)
 		for i, c := range demoColumns {
 			fmt.Fprintf(&b, "%*s", c.width, s.cells[symbol][i])
 		}
+		fmt.Fprintf(&b, "%15s", s.big[symbol])
 	}
-	b.WriteString("\n\x1b[?7h")
+	fmt.Fprintf(&b, "\n\nThe last column is how likely the next day's move is 2 %% or more, says %s.\n\x1b[?7h", cmp.Or(s.model, "nobody yet"))
 	fmt.Fprint(s.w, b.String())
-	s.lines = 3 + len(s.symbols)
+	s.lines = 5 + len(s.symbols)
 }
 
 // line writes where the stocks stand: close and standard deviation.
