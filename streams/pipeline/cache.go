@@ -19,8 +19,8 @@ type sized interface{ Size() int }
 
 // A rowCache keeps rows by entity, in two generations: when the younger is
 // full, the older is forgotten and the younger takes its place. Rows that are
-// used move to the younger. It forgets only between commits, when no row is
-// dirty.
+// used move to the younger. It must forget only when no row is dirty or in use:
+// who asked for a forgotten one again would be given what the store has.
 type rowCache[R sized] struct {
 	young, old map[string]*entry[R]
 	bytes      int // about, of young

@@ -33,7 +33,6 @@ func (p *processor) commit(ctx context.Context) error {
 	if cap(p.encode) > 2*commitBytes {
 		p.encode = nil
 	}
-	p.cache.age()
 	if p.host.cfg.OnCommit != nil {
 		p.host.cfg.OnCommit(p.plan.View.Name, p.shard.Index, progress)
 	}

@@ -65,6 +65,9 @@ func (p *processor) restore(context.Context) error {
 
 // apply folds records, which are in offset order, into rows in memory.
 func (p *processor) apply(ctx context.Context, records []streams.Record) error {
+	if len(p.dirty) == 0 { // and not at a commit, which may be in the middle of records whose rows are in use
+		p.cache.age()
+	}
 	if err := p.decode(records); err != nil {
 		return err
 	}
