@@ -52,7 +52,7 @@ func fit(project string, m *Model, s *spec, rows []*row, summary *dataset.Summar
 	c := &bundle.Contents{
 		Manifest: bundle.Manifest{
 			Project: project, Model: m.Name, Task: m.Task, Inputs: slices.Clone(m.Inputs), Learner: s.Learner, Params: s.Params,
-			Seed: s.Seed, Code: s.Code, Data: dataOf(s, rows), Metrics: metrics, Examples: len(rows),
+			Code: s.Code, Data: dataOf(s, rows), Metrics: metrics, Examples: len(rows),
 		},
 		Transform: t, Learner: learner, Golden: golden(rows), Extra: map[string][]byte{profileFile: profile},
 	}

@@ -68,7 +68,7 @@ func (m *Model) as(s *spec) error {
 	if now := bundle.SetID(m.Inputs); now != s.Set {
 		return fmt.Errorf("it saw the features %s (%v), and the project now defines %s; use the project file of then", s.Set, s.Features, now)
 	}
-	m.Task, m.Train.Window, m.Train.Seed = s.Task, s.Window, s.Seed
+	m.Task, m.Train.Window = s.Task, s.Window
 	if err := json.Unmarshal(s.Params, &m.FTRL); err != nil {
 		return fmt.Errorf("its parameters %s: %w", s.Params, err)
 	}

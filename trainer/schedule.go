@@ -16,7 +16,6 @@ type Schedule struct {
 	AtMost int           // candidates in Per; default 1
 	Per    time.Duration // of event time under clock: event; default one hour
 	Window int           // a candidate learns from the newest so many examples; default 200000
-	Seed   uint64
 }
 
 // maxWindow bounds the examples that a trainer holds in memory: with twenty

@@ -20,7 +20,6 @@ type spec struct {
 	Label    string          `json:"label"`
 	Learner  string          `json:"learner"`
 	Params   json.RawMessage `json:"params"`
-	Seed     uint64          `json:"seed"`
 	Code     string          `json:"code"`
 	Topic    string          `json:"topic"`
 	Ranges   []bundle.Range  `json:"ranges"`
@@ -36,7 +35,7 @@ func specOf(cfg *Config, m *Model, ranges []bundle.Range, known int64) (*spec, e
 		return nil, fmt.Errorf("trainer: parameters of model %s: %w", m.Name, err)
 	}
 	s := &spec{
-		Model: m.Name, Task: m.Task, Set: bundle.SetID(m.Inputs), Learner: "ftrl", Params: params, Seed: m.Train.Seed,
+		Model: m.Name, Task: m.Task, Set: bundle.SetID(m.Inputs), Learner: "ftrl", Params: params,
 		Label: fmt.Sprintf("%s %s %s within %v", m.Label.Source, m.Label.Join, m.Label.Value, m.Label.Horizon),
 		Code:  cfg.Code, Topic: feedback.ExamplesTopic(cfg.Project), Ranges: ranges, Window: m.Train.Window, Known: known,
 	}

@@ -76,6 +76,7 @@ func (d *demo) newLoop() (*demoLoop, error) {
 }
 
 func (l *demoLoop) close() {
+	l.trainer.Close()
 	l.deployer.Close()
 }
 

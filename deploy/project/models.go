@@ -120,7 +120,6 @@ func (c cursor) train(s *trainer.Schedule) {
 		"every":   func(c cursor) { s.Every = c.count("examples") },
 		"at_most": func(c cursor) { s.AtMost, s.Per = c.rate() },
 		"window":  func(c cursor) { s.Window = c.count("examples") },
-		"seed":    func(c cursor) { s.Seed = uint64(c.positive()) },
 	}, nil)
 }
 

@@ -31,7 +31,7 @@ type Manifest struct {
 	Set      string          `json:"set"`     // SetID(Inputs)
 	Learner  string          `json:"learner"` // ftrl
 	Params   json.RawMessage `json:"params"`
-	Seed     uint64          `json:"seed"`
+	Seed     uint64          `json:"seed"` // of what the learner draws; 0: it draws nothing
 	Code     string          `json:"code"` // version of the program that trained it
 	Data     Data            `json:"data"`
 	Metrics  json.RawMessage `json:"metrics"` // of the training, by name

@@ -47,9 +47,9 @@ const (
 	// fewer the tails of Student's t decide everything, and a promotion would
 	// need a gain that nobody has to measure.
 	minBlocks = 8
-	// steps is how many tiles a block has. Blocks begin at every tile, so that
-	// they overlap. More steps gain next to nothing.
-	steps = 4
+	// maxSteps is how many tiles a block has, where it has so many times. Blocks
+	// begin at every tile, so that they overlap. More gain next to nothing.
+	maxSteps = 4
 	// maxTiles bounds the work of a replicate. Beyond it tiles are joined: longer
 	// blocks are as sound, and 500 of them leave no doubt about a variance.
 	maxTiles = 2000
@@ -160,11 +160,19 @@ type study struct {
 	t      []float64 // studentised means of the replicates, ascending; nil with too few blocks
 }
 
+// steps is how many tiles a block has.
+func (b Bootstrap) steps() int { return min(maxSteps, b.Periods) }
+
+// cut makes the tiles of blocks.
+func (b Bootstrap) cut(times []int64, diffs []float64) (tiles []block, distinct int) {
+	steps, span := b.steps(), b.Block.Microseconds()
+	return cut(times, diffs, (span+int64(steps)-1)/int64(steps), (b.Periods+steps-1)/steps)
+}
+
 // newStudy takes columns that Interval would take.
 func newStudy(times []int64, diffs []float64, b Bootstrap) study {
-	steps := min(steps, b.Periods)
-	span := b.Block.Microseconds()
-	tiles, distinct := cut(times, diffs, (span+int64(steps)-1)/int64(steps), (b.Periods+steps-1)/steps)
+	steps := b.steps()
+	tiles, distinct := b.cut(times, diffs)
 	s := study{blocks: len(tiles) / steps, rows: len(times), times: distinct}
 	s.mean, _ = ratio(tiles)
 	if s.blocks < minBlocks {

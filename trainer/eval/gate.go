@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 )
@@ -90,6 +91,35 @@ func (g Gate) Check() error {
 		return nil
 	}
 	return errors.New(strings.Join(faults, "; "))
+}
+
+// Enough returns how many of the first rows make a cohort that can be judged, and
+// false where there are too few yet: at least Rows of them, of whole times, that
+// fill blocks enough for bounds. The blocks are at least a horizon long, so that
+// Rows alone may be there within a part of one: judged then, no candidate could
+// ever be promoted. The times are those of Cohort. Labels have no part in it, so
+// that to wait for it favours nobody.
+func (g Gate) Enough(times []int64, horizon time.Duration) (rows int, ok bool) {
+	g = g.WithDefaults()
+	b := g.bootstrap(horizon)
+	zeros := make([]float64, len(times))
+	few := func(n int) bool {
+		tiles, _ := b.cut(times[:n], zeros)
+		return len(tiles)/b.steps() < minBlocks
+	}
+	if len(times) < g.Rows || few(len(times)) {
+		return 0, false
+	}
+	n := g.Rows + sort.Search(len(times)-g.Rows, func(more int) bool { return !few(g.Rows + more) })
+	for n < len(times) && times[n] == times[n-1] {
+		n++
+	}
+	return n, true
+}
+
+// bootstrap is that of a cohort whose labels are complete up to the horizon.
+func (g Gate) bootstrap(horizon time.Duration) Bootstrap {
+	return Bootstrap{Confidence: g.Confidence, Block: max(g.Block, horizon), Periods: g.Periods, Replicates: g.Replicates, Seed: g.Seed}
 }
 
 // rounding is what decimal fractions may be off by as doubles: 20 times 0.05

@@ -2,6 +2,7 @@ package eval
 
 import (
 	"math"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -75,6 +76,56 @@ func TestBudget(t *testing.T) {
 		if math.Abs(left-test.left) > 1e-9 || ok != test.ok {
 			t.Errorf("%s: %v left, %v, want %v, %v", name, left, ok, test.left, test.ok)
 		}
+	}
+}
+
+// TestEnoughIsTheLeastThatIsJudged compares Enough with what Judge says of cohorts
+// that grow time by time.
+func TestEnoughIsTheLeastThatIsJudged(t *testing.T) {
+	random := rand.New(rand.NewPCG(7, 8))
+	judged := func(g Gate, horizon time.Duration, times []int64) bool {
+		c := &Cohort{Time: times}
+		for i := range times {
+			c.Label = append(c.Label, float64(i%2))
+			c.Candidate, c.Champion = append(c.Candidate, 0.5), append(c.Champion, 0.5)
+		}
+		return !strings.HasPrefix(Judge(binary, g, horizon, c).Reasons[0], "too little data")
+	}
+	for range 60 {
+		g := Gate{Rows: 20 + random.IntN(200), Periods: 1 + random.IntN(6), Block: time.Duration(random.IntN(20)) * time.Second, Replicates: 400}
+		horizon := time.Duration(random.IntN(20)) * time.Second
+		var times []int64
+		for at := int64(0); len(times) < 400; at += 1e6 * (1 + random.Int64N(4)) {
+			for range 1 + random.IntN(3) {
+				times = append(times, at)
+			}
+		}
+		want := 0
+		for n := 1; n <= len(times) && want == 0; n++ {
+			if (n == len(times) || times[n] != times[n-1]) && judged(g, horizon, times[:n]) {
+				want = n
+			}
+		}
+		if n, ok := g.Enough(times, horizon); n != want || ok != (want > 0) {
+			t.Errorf("%+v, horizon %v: %d, %v; want %d", g, horizon, n, ok, want)
+		}
+	}
+}
+
+// TestEnoughWaitsForBlocks has more rows in one horizon than a gate asks for.
+func TestEnoughWaitsForBlocks(t *testing.T) {
+	var times []int64
+	for i := range int64(6000) {
+		times = append(times, i*second)
+	}
+	if n, ok := (Gate{}).Enough(times[:4000], 10*time.Minute); ok {
+		t.Errorf("%d rows of 67 minutes are enough for blocks of 10", n)
+	}
+	if n, ok := (Gate{}).Enough(times, 10*time.Minute); !ok || n != 4801 {
+		t.Errorf("%d rows, %v", n, ok)
+	}
+	if n, ok := (Gate{}).Enough(nil, 0); ok || n != 0 {
+		t.Errorf("%d rows, %v", n, ok)
 	}
 }
 

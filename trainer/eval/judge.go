@@ -63,7 +63,7 @@ func Judge(task string, g Gate, horizon time.Duration, c *Cohort) Judgement {
 		return j
 	}
 	enough := c.enough(task, g, &j)
-	b := Bootstrap{Confidence: g.Confidence, Block: max(g.Block, horizon), Periods: g.Periods, Replicates: g.Replicates, Seed: g.Seed}
+	b := g.bootstrap(horizon)
 	gains, squares := c.gains(task)
 	if !finite(squares * float64(len(gains))) {
 		return j.because("the losses are too large for their differences to be summed")
