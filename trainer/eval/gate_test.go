@@ -116,7 +116,7 @@ func TestEnoughIsTheLeastThatIsJudged(t *testing.T) {
 func TestEnoughWaitsForBlocks(t *testing.T) {
 	var times []int64
 	for i := range int64(6000) {
-		times = append(times, i*second)
+		times = append(times, i*1e6)
 	}
 	if n, ok := (Gate{}).Enough(times[:4000], 10*time.Minute); ok {
 		t.Errorf("%d rows of 67 minutes are enough for blocks of 10", n)
