@@ -134,6 +134,45 @@ func TestTheChampionMovesUnderOthers(t *testing.T) {
 	}
 }
 
+// TestASwitchGivesUpWhatIsOlder has candidates wait to be judged when another
+// becomes the champion: those that learned from less than it are given up.
+func TestASwitchGivesUpWhatIsOlder(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	older := w.candidate()
+	number, id := w.inShadow()
+	younger := w.candidate()
+	w.must(w.Switch(ctx, id, nil))
+	w.check()
+	for n, want := range map[int]State{older: Superseded, number: Champion, younger: Judging} {
+		if v, err := w.Version(ctx, model, n); err != nil || v.State != want {
+			t.Errorf("version %d is %s, want %s (%v)", n, v.State, want, err)
+		}
+	}
+}
+
+// TestJudgementsAreNotForgotten judges more versions than a list has.
+func TestJudgementsAreNotForgotten(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	if got, err := w.JudgedAt(ctx, model); err != nil || len(got) != 0 {
+		t.Errorf("%v, %v where nothing was judged", got, err)
+	}
+	w.promote(w.candidate())
+	w.must(w.Judge(ctx, model, w.candidate(), Judgement{Verdict: inconclusive})) // was given up
+	w.candidate()
+	if _, err := w.writes.ExecContext(ctx, `WITH RECURSIVE n(i) AS (SELECT 4 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
+		INSERT INTO versions (model, number, bundle, run, state, author, created, cutoff, verdict, judged)
+		SELECT ?, i, 'b', 1, 'closed', 'trainer', i, 0, 'reject', 1000 - i FROM n`, MaxList+100, model); err != nil {
+		t.Fatal(err)
+	}
+	got, err := w.JudgedAt(ctx, model)
+	if err != nil || len(got) != MaxList+98-1 || !slices.IsSorted(got) || !slices.Contains(got, 7) {
+		t.Errorf("%d judgements, %v", len(got), err)
+	}
+	if other, err := w.JudgedAt(ctx, "other"); err != nil || len(other) != 0 {
+		t.Errorf("of another model: %v, %v", other, err)
+	}
+}
+
 // TestLostSwapsAreNoticed changes the champion behind the registry's back, as no
 // call does: what counts is the swap, and not that others keep the rules.
 func TestLostSwapsAreNoticed(t *testing.T) {

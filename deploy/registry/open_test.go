@@ -40,6 +40,16 @@ func TestTheFilesAreForThisUserAlone(t *testing.T) {
 	}
 }
 
+// TestCommitsAreOnDisk asks SQLite whether it waits for the disk at each commit.
+func TestCommitsAreOnDisk(t *testing.T) {
+	w := newWorld(t)
+	const full = 2
+	var synchronous int
+	if err := w.writes.QueryRowContext(t.Context(), `PRAGMA synchronous`).Scan(&synchronous); err != nil || synchronous != full {
+		t.Errorf("synchronous is %d, %v; want %d", synchronous, err, full)
+	}
+}
+
 // TestPathsAreTakenAsTheyAre opens files whose names mean something in URIs.
 func TestPathsAreTakenAsTheyAre(t *testing.T) {
 	for _, name := range []string{"a?mode=memory", "b%20c", "d#e", "f g&h"} {

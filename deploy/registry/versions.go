@@ -53,6 +53,15 @@ func (r *Registry) VersionsIn(ctx context.Context, model string, states ...State
 	return found, r.wrap(ctx, "versions", err)
 }
 
+// JudgedAt returns the event times, in microseconds, at which versions of a model
+// were judged, oldest first: of all of them, however many, for what is spent by
+// judging must not be forgotten. One whose judgement has no time is left out.
+func (r *Registry) JudgedAt(ctx context.Context, model string) ([]int64, error) {
+	times, err := all(ctx, r.reads, func(scan func(...any) error) (at int64, err error) { return at, scan(&at) },
+		`SELECT judged FROM versions WHERE model = ? AND judged != 0 ORDER BY judged`, model)
+	return times, r.wrap(ctx, "judgements of "+model, err)
+}
+
 // Version returns a version, or ErrNotFound.
 func (r *Registry) Version(ctx context.Context, model string, number int) (Version, error) {
 	v, ok, err := one(ctx, r.reads, scanVersion, versionColumns+`WHERE model = ? AND number = ?`, model, number)
