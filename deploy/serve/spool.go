@@ -114,10 +114,12 @@ func OpenSpool(dir string, most int64, log *slog.Logger) (*Spool, error) {
 	}
 	s := &Spool{dir: own, lock: lock, most: cmp.Or(most, DefaultSpool), log: log, wake: make(chan struct{}, 1), next: 1}
 	err = s.load()
-	for _, other := range left {
-		err = errors.Join(err, s.adopt(other))
+	for len(left) > 0 && err == nil {
+		err = s.adopt(left[0])
+		left = left[1:]
 	}
-	if err != nil {
+	if err != nil { // and no more is moved: it could take the name of what was not counted in
+		closeOrphans(left)
 		lock.Close()
 		return nil, fmt.Errorf("serve: spool: %w", err)
 	}

@@ -292,6 +292,33 @@ func TestSpoolDirectories(t *testing.T) {
 	must(t, all[0].Close())
 }
 
+// TestSpoolCannotBeRead opens a directory of which a file cannot be read: what
+// closed ones left stays where it is, and does not take that file's name.
+func TestSpoolCannotBeRead(t *testing.T) {
+	dir := t.TempDir()
+	all := []*Spool{openSpool(t, dir, 0), openSpool(t, dir, 0), openSpool(t, dir, 0)}
+	for i, s := range all[1:] {
+		must(t, s.Add(spoolRecord(fmt.Sprintf("%03d", i))))
+	}
+	for _, s := range all {
+		must(t, s.Close())
+	}
+	file := segmentPath(all[0].dir, 1)
+	must(t, os.Symlink(file, file)) // whoever reads it, root too, fails
+	if s, err := OpenSpool(dir, 0, quiet); err == nil {
+		t.Fatalf("%s was opened", s.dir)
+	}
+	if _, err := os.Readlink(file); err != nil {
+		t.Errorf("another file has its name: %v", err)
+	}
+	must(t, os.Remove(file))
+	s := openSpool(t, dir, 0)
+	defer s.Close()
+	if got := drained(t, s); !slices.Equal(got, []string{"000", "001"}) {
+		t.Errorf("%q came back", got)
+	}
+}
+
 func FuzzParseSegment(f *testing.F) {
 	f.Add([]byte{}, []byte("k"), []byte("v"))
 	f.Add(appendFrame(nil, &streams.Record{Key: []byte("k"), Value: []byte("v")}), []byte(nil), []byte("v"))
