@@ -214,7 +214,7 @@ func (m *Models) bring(ctx context.Context, x *model, want registry.Serving) err
 	if err != nil {
 		if old.champion.bundle == nil {
 			x.loaded.Store(&loaded{revision: now.revision, base: now.base, since: old.since})
-			return fmt.Errorf("version %d cannot be loaded, so the base rate answers: %w", want.Champion, err)
+			return fmt.Errorf("version %d cannot be loaded, so the base rate answers: %w; \"millrace models rollback %s --why TEXT\" brings the version before it back", want.Champion, err, x.Name)
 		}
 		return fmt.Errorf("version %d cannot be loaded, so version %d goes on: %w", want.Champion, old.champion.version, err)
 	}
@@ -230,9 +230,18 @@ func (m *Models) bring(ctx context.Context, x *model, want registry.Serving) err
 	} else {
 		x.loaded.Store(now)
 		x.swaps.Add(1)
-		m.log.Info("a model's version answers from now on", "model", x.Name, "version", champion.version, "bundle", champion.id())
+		m.told(x, champion)
 	}
 	return err
+}
+
+// told logs who answers from now on.
+func (m *Models) told(x *model, champion *side) {
+	if champion.bundle == nil {
+		m.log.Info("the base rate answers from now on", "model", x.Name)
+		return
+	}
+	m.log.Info("a model's version answers from now on", "model", x.Name, "version", champion.version, "bundle", champion.id())
 }
 
 // side loads a version, or finds it among what is loaded: versions change sides

@@ -49,7 +49,7 @@ func TestBaseRate(t *testing.T) {
 	m.shelf.serve("rises", 0, registry.NoVersion)
 	must(t, m.models.Refresh(t.Context()))
 	m.shelf.serve("rises", 2, registry.NoVersion)
-	if err := m.models.Refresh(t.Context()); err == nil || !strings.Contains(err.Error(), "so the base rate answers") {
+	if err := m.models.Refresh(t.Context()); err == nil || !strings.Contains(err.Error(), "so the base rate answers") || !strings.HasSuffix(err.Error(), `; "millrace models rollback rises --why TEXT" brings the version before it back`) {
 		t.Errorf("%v", err)
 	} else if p := m.predict("rises", askA); p.Score != 0.125 || !p.BaseRate || p.Degraded != err.Error() {
 		t.Errorf("%+v", p)
