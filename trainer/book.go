@@ -27,7 +27,7 @@ type book struct {
 	waiting []*row  // read, and not known before all of passed
 	ready   []*row  // known before all of passed, byKnown; taken from the front
 	rows    []*row  // taken in, byKnown
-	at      map[string]*row
+	at      map[rowKey]*row
 	full    int   // rows at which the oldest are forgotten
 	hold    int64 // rows that became known after this time are not forgotten
 
@@ -55,7 +55,7 @@ const (
 func newBook(m *Model, partitions int) *book {
 	limit := max(m.Train.Window, 8*m.Gate.Rows)
 	return &book{
-		model: m, set: bundle.SetID(m.Inputs), limit: limit, full: 2 * limit, at: map[string]*row{}, passed: slices.Repeat([]int64{never}, partitions),
+		model: m, set: bundle.SetID(m.Inputs), limit: limit, full: 2 * limit, at: map[rowKey]*row{}, passed: slices.Repeat([]int64{never}, partitions),
 		known: never, before: newRates(m.binary()), forgotten: never, hold: math.MaxInt64,
 	}
 }
@@ -131,7 +131,7 @@ func (b *book) take() bool {
 // corrects, but may have become known before it: the later in the topic wins. One
 // of a row that is forgotten counts as a row.
 func (b *book) put(r *row) {
-	old := b.at[r.ID]
+	old := b.at[r.key()]
 	switch {
 	case old == nil:
 		b.all.count++
@@ -145,7 +145,7 @@ func (b *book) put(r *row) {
 		b.all.sum -= old.label
 	}
 	b.all.sum += r.label
-	b.at[r.ID] = r
+	b.at[r.key()] = r
 	b.rows = append(b.rows, r)
 	if n := len(b.rows); n > 1 && b.rows[n-2].known > r.known { // no join writes such a topic
 		slices.SortStableFunc(b.rows, byKnown)
@@ -167,7 +167,7 @@ func (b *book) forget() {
 	for _, r := range b.rows[:old] {
 		b.before.add(r)
 		b.forgotten = r.known
-		delete(b.at, r.ID)
+		delete(b.at, r.key())
 	}
 	b.rows = slices.Delete(b.rows, 0, old)
 	b.full = max(2*b.limit, len(b.rows)+b.limit)
@@ -216,9 +216,9 @@ func (b *book) decided(time int64) bool {
 }
 
 // cohort returns the first decided rows after a cut-off, in the order in which
-// they were asked: whole times, until there are enough. None where there are too
+// they were asked: whole times, until a gate has enough. None where there are too
 // few yet. Lost says that some became known after the cut-off and are forgotten.
-func (b *book) cohort(after int64, enough int) (rows []*row, lost bool) {
+func (b *book) cohort(after int64) (rows []*row, lost bool) {
 	if b.forgotten > after {
 		return nil, true
 	}
@@ -228,13 +228,17 @@ func (b *book) cohort(after int64, enough int) (rows []*row, lost bool) {
 			rows = append(rows, r)
 		}
 	}
-	if len(rows) < enough {
+	if len(rows) < b.model.Gate.Rows {
 		return nil, false
 	}
 	slices.SortFunc(rows, byTime)
-	n := enough
-	for n < len(rows) && rows[n].Time == rows[n-1].Time {
-		n++
+	times := make([]int64, len(rows))
+	for i, r := range rows {
+		times[i] = r.Time
+	}
+	n, ok := b.model.Gate.Enough(times, b.model.Label.Horizon)
+	if !ok {
+		return nil, false
 	}
 	return rows[:n], false
 }

@@ -177,9 +177,9 @@ func TestCorrectionMayBeKnownBefore(t *testing.T) {
 func TestCohortIsHonest(t *testing.T) {
 	for seed := range uint64(3) {
 		m := testModel()
-		m.Train.Window, m.Gate.Rows = 400, 60
+		m.Train.Window, m.Gate.Rows, m.Gate.Periods = 400, 60, 1
 		partitions := 1 + int(seed%3)
-		w := newWorld(t, &m, seed, partitions, 120, planted)
+		w := newWorld(t, &m, seed, partitions, 200, planted)
 		random := rand.New(rand.NewPCG(seed, 3))
 		b := newBook(&m, partitions)
 		var cutoffs []int64
@@ -193,11 +193,11 @@ func TestCohortIsHonest(t *testing.T) {
 				return
 			}
 			after := cutoffs[random.IntN(len(cutoffs))]
-			got, lost := b.cohort(after, m.Gate.Rows)
+			got, lost := b.cohort(after)
 			if lost {
 				t.Fatalf("seed %d: rows after %d are lost", seed, after)
 			}
-			want := naiveCohort(w, b, after, m.Gate.Rows)
+			want := naiveCohort(w, b, after)
 			if !slices.EqualFunc(got, want, func(r *row, l label) bool { return r.ID == l.Prediction.ID && r.label == l.Label }) {
 				t.Fatalf("seed %d: %d rows after %d, want %d", seed, len(got), after, len(want))
 			}
@@ -219,7 +219,7 @@ func TestCohortIsHonest(t *testing.T) {
 }
 
 // naiveCohort goes by the final labels, which the world knows.
-func naiveCohort(w *world, b *book, after int64, enough int) []label {
+func naiveCohort(w *world, b *book, after int64) []label {
 	until := slices.Min(b.passed)
 	for _, l := range labelsOf(w, until-1) { // those that are not taken in yet
 		if l.Known > b.known {
@@ -235,26 +235,29 @@ func naiveCohort(w *world, b *book, after int64, enough int) []label {
 	slices.SortFunc(all, func(a, b label) int {
 		return cmp.Or(cmp.Compare(a.Prediction.Time, b.Prediction.Time), strings.Compare(a.Prediction.ID, b.Prediction.ID))
 	})
-	if len(all) < enough {
+	times := make([]int64, len(all))
+	for i := range all {
+		times[i] = all[i].Prediction.Time
+	}
+	n, ok := b.model.Gate.Enough(times, b.model.Label.Horizon) // which has a definition of its own to be held against
+	if !ok {
 		return nil
 	}
-	for enough < len(all) && all[enough].Prediction.Time == all[enough-1].Prediction.Time {
-		enough++
-	}
-	return all[:enough]
+	return all[:n]
 }
 
 // TestLostCohortIsSaid forgets rows that a candidate waits for.
 func TestLostCohortIsSaid(t *testing.T) {
 	m := testModel()
-	m.Train.Window, m.Gate.Rows = 200, 20
+	m.Train.Window, m.Gate.Rows, m.Gate.Periods = 200, 20, 1
 	w := newWorld(t, &m, 1, 1, 100, planted)
 	b := newBook(&m, 1)
 	feed(b, w, rand.New(rand.NewPCG(1, 3)), func() {})
-	if _, lost := b.cohort(10*hour, 20); !lost {
+	if _, lost := b.cohort(10 * hour); !lost {
 		t.Error("nothing is lost")
 	}
-	if rows, lost := b.cohort(b.forgotten, 20); lost || len(rows) < 20 {
+	m.Label.Horizon = 3600e9 // so that what is held makes blocks enough
+	if rows, lost := b.cohort(b.forgotten); lost || len(rows) < 20 {
 		t.Errorf("%d rows after what is forgotten, lost %v", len(rows), lost)
 	}
 }

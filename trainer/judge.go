@@ -49,7 +49,7 @@ func (l *Loop) judgeOne(ctx context.Context, b *book, v *registry.Version) error
 			return err
 		}
 	}
-	rows, lost := b.cohort(max(v.Cutoff, champion.Cutoff), b.model.Gate.Rows)
+	rows, lost := b.cohort(max(v.Cutoff, champion.Cutoff))
 	if lost {
 		return l.giveUp(ctx, v, champion.Number, "the rows that it is to be judged on are no longer held: more than %d examples came before the first %d were complete; lower gate.rows or the label's horizon, or make the window larger",
 			len(b.rows), b.model.Gate.Rows)
@@ -99,15 +99,9 @@ func (l *Loop) judgeOn(ctx context.Context, b *book, v, champion *registry.Versi
 // be another judgement. One that was given up has looked at nothing, and has
 // spent nothing: it has no time.
 func (l *Loop) budget(ctx context.Context, m *Model, at int64) (left float64, ok bool, err error) {
-	versions, err := l.cfg.Registry.Versions(ctx, m.Name)
+	judged, err := l.cfg.Registry.JudgedAt(ctx, m.Name)
 	if err != nil {
 		return 0, false, err
-	}
-	var judged []int64
-	for _, v := range versions {
-		if v.Verdict != "" && v.Judged != 0 {
-			judged = append(judged, v.Judged)
-		}
 	}
 	left, ok = m.Gate.Spent(judged, at)
 	return left, ok, nil

@@ -79,12 +79,12 @@ func TestJudgedOnceAndInTime(t *testing.T) {
 			continue
 		}
 		b, v := l.books[0], versions[0]
-		ready := naiveCohort(w, b, v.Cutoff, m.Gate.Rows) != nil
+		ready := naiveCohort(w, b, v.Cutoff) != nil
 		if ready != (v.Verdict != "") {
 			t.Fatalf("hour %d: its rows are complete: %v, its verdict: %q", h, ready, v.Verdict)
 		}
 		if want := int64(0); v.Verdict != "" {
-			all := naiveCohort(w, b, v.Cutoff, m.Gate.Rows)
+			all := naiveCohort(w, b, v.Cutoff)
 			if want = all[len(all)-1].Prediction.Time + m.wait(); v.Judged != want {
 				t.Fatalf("judged as of %d, want %d", v.Judged, want)
 			}
@@ -144,7 +144,7 @@ func TestJudgedAgainstTheChampion(t *testing.T) {
 	}
 	j := judgementOf(t, v)
 	b := l.books[0]
-	rows, _ := b.cohort(v.Cutoff, m.Gate.Rows)
+	rows, _ := b.cohort(v.Cutoff)
 	one, err := l.open(versions[0].Bundle)
 	if err != nil {
 		t.Fatal(err)

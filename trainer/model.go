@@ -57,6 +57,12 @@ type row struct {
 	corrected  bool // another row has it now
 }
 
+// A rowKey names a prediction. Its id alone does not where an entity joins: the
+// join knows ids by key, and a caller may give two entities' predictions one id.
+type rowKey struct{ entity, id string }
+
+func (r *row) key() rowKey { return rowKey{r.entity(), r.ID} }
+
 // entity is whom a row is about. The key of its prediction is not, where that is
 // the prediction's id.
 func (r *row) entity() string {
