@@ -191,11 +191,11 @@ func (l *Loop) accepted(b *book) (*profile.Profile, error) {
 		if last.Manifest().Set != b.set {
 			return nil, nil
 		}
-		var p profile.Profile
-		if err := json.Unmarshal(last.File(profileFile), &p); err != nil {
+		p, err := profile.Parse(last.File(profileFile))
+		if err != nil {
 			return nil, fmt.Errorf("bundle %s: %s: %w", last.ID(), profileFile, err)
 		}
-		return &p, nil
+		return p, nil
 	}
 	return nil, nil
 }

@@ -1,6 +1,7 @@
 package bundle_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"hash/fnv"
 	"math"
@@ -238,6 +239,24 @@ func TestPlaces(t *testing.T) {
 		oracle := hashOracle(test.name, test.value.Str, test.value.Kind == expr.Missing, test.bits)
 		if got != test.want || got != oracle {
 			t.Errorf("%s %q of 2^%d: place %d, want %d; by the words of FORMAT.md %d", test.name, test.value.Str, test.bits, got, test.want, oracle)
+		}
+	}
+}
+
+// TestTextThatIsNoUTF8 holds the place of a text as it is served against that
+// of what is kept of it in the log.
+func TestTextThatIsNoUTF8(t *testing.T) {
+	for _, text := range []string{"caf\xe9", "\xff\xfe", "a\xc3", "\xe2\x82", "ok"} {
+		kept, err := json.Marshal(text) // each such byte is U+FFFD
+		if err != nil {
+			t.Fatal(err)
+		}
+		var read string
+		if err := json.Unmarshal(kept, &read); err != nil {
+			t.Fatal(err)
+		}
+		if a, b := place(t, "shop.city", expr.StringValue(text), 18), place(t, "shop.city", expr.StringValue(read), 18); a != b {
+			t.Errorf("%q has place %d when it is served, and %d when it is learned from", text, a, b)
 		}
 	}
 }

@@ -314,6 +314,7 @@ func TestBadSchemas(t *testing.T) {
 		"":                                       "m.yaml: it is empty",
 		"# nothing\n":                            "m.yaml: it is empty",
 		"rows: {min: 1}\ncolums: []":             `m.yaml:2: unknown field "colums"`,
+		"rows: {min: 1}\n---\nrows: {min: 2}":    "m.yaml:2: a second document begins here",
 		"rows: [":                                "m.yaml:1:",
 		"rows: {min: x}":                         "m.yaml:1: ",
 		"rows:\n  min: -1":                       "m.yaml:2: rows.min is -1",

@@ -86,6 +86,9 @@ func parse(data []byte) (s *Schema, line int, err error) {
 	if err == nil && (len(file.Docs) == 0 || file.Docs[0].Body == nil) {
 		return nil, 0, errors.New("it is empty; remove it, and the schema is inferred from the next data set")
 	}
+	if err == nil && len(file.Docs) > 1 {
+		return nil, file.Docs[1].Start.Position.Line, errors.New("a second document begins here; a schema is one, so remove it")
+	}
 	s = new(Schema)
 	if err == nil {
 		err = yaml.NewDecoder(bytes.NewReader(data), yaml.Strict()).Decode(s)
