@@ -240,7 +240,7 @@ type modelsRollbackCmd struct {
 	reviewer
 	Model string `arg:"" placeholder:"MODEL" help:"The model."`
 	Why   string `required:"" placeholder:"TEXT" help:"Why, for the history."`
-	JSON  bool   `help:"Print a JSON object: {\"model\", \"version\", \"phase\", \"to\"}."`
+	JSON  bool   `help:"Print a JSON object: {\"model\", \"version\", \"phase\", \"to\"}; a phase of undone says that it is done already."`
 }
 
 func (modelsRollbackCmd) Help() string {
@@ -271,24 +271,43 @@ func (c *modelsRollbackCmd) Run(ctx context.Context, a *app) error {
 		if err := r.RequestRollback(ctx, c.Model, who, c.Why); err != nil {
 			return err
 		}
-		ro, _, _, ok, err := r.RollbackRequested(ctx, c.Model)
+		ro, err := askedFor(ctx, r, c.Model)
 		if err != nil {
-			return err
-		}
-		if !ok { // done already
-			_, err := fmt.Fprintf(a.stdout, "the newest rollout of %s has been taken back\n", c.Model)
 			return err
 		}
 		if c.JSON {
 			return a.printJSON(rollbackAnswer{c.Model, ro.Version, ro.Phase, ro.Previous})
 		}
-		verb := "comes back"
-		if ro.Phase == registry.InShadow {
-			verb = "stays"
-		}
-		_, err = fmt.Fprintf(a.stdout, "version %d of %s will be taken back, and %s %s; \"millrace run\" does it\n", ro.Version, c.Model, versionName(ro.Previous), verb)
+		_, err = fmt.Fprintln(a.stdout, sayRollback(ro))
 		return err
 	})
+}
+
+// askedFor returns the rollout that somebody has just asked to undo. Where the
+// deployer was quick it is undone already: the last one that is.
+func askedFor(ctx context.Context, r *registry.Registry, model string) (registry.Rollout, error) {
+	ro, _, _, ok, err := r.RollbackRequested(ctx, model)
+	if err != nil || ok {
+		return ro, err
+	}
+	all, err := r.Rollouts(ctx, model)
+	for _, x := range all {
+		if x.Phase == registry.Undone && x.Ended.After(ro.Ended) {
+			ro = x
+		}
+	}
+	return ro, err
+}
+
+func sayRollback(ro registry.Rollout) string {
+	to := versionName(ro.Previous)
+	switch ro.Phase {
+	case registry.Undone:
+		return fmt.Sprintf("version %d of %s has been taken back, and %s serves", ro.Version, ro.Model, to)
+	case registry.InShadow:
+		return fmt.Sprintf("version %d of %s will be taken back, and %s stays; \"millrace run\" does it", ro.Version, ro.Model, to)
+	}
+	return fmt.Sprintf("version %d of %s will be taken back, and %s comes back; \"millrace run\" does it", ro.Version, ro.Model, to)
 }
 
 // versionName is a version in a sentence.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,7 +20,7 @@ import (
 
 // doInRegistry does what trainer and deployer do, for a model named big_move:
 //
-//	registry FILE train | stop | promote=VERSION | close=VERSION | begin=VERSION | switch | finish | undo ...
+//	registry FILE train | stop | promote=VERSION | close=VERSION | begin=VERSION | switch | finish | undo | rate=LABELS ...
 func doInRegistry(ts *testscript.TestScript, neg bool, args []string) {
 	r, err := registry.Open(ts.MkAbs(args[0]))
 	ts.Check(err)
@@ -73,6 +74,9 @@ func doStep(r *registry.Registry, verb string, number int) error {
 		}
 		return r.Undo(ctx, ro.ID, who+": "+why, nil)
 	}
+	if verb == "rate" {
+		return r.SetBaseRate(ctx, model, registry.BaseRate{Value: 0.25, Count: int64(number), AsOf: 1})
+	}
 	return fmt.Errorf("%q is no step", verb)
 }
 
@@ -125,4 +129,53 @@ func TestFlattenNamesMembersOfLists(t *testing.T) {
 	if got, want := differences(a, b), []difference{{"gone", "3", ""}, {"new", "", "4"}, {"other", "2", "x"}}; !slices.Equal(got, want) {
 		t.Errorf("differences %v, want %v", got, want)
 	}
+}
+
+// TestRollbackAnswer asks to undo rollouts and wants the answer to name them,
+// whether the deployer has come by since or not.
+func TestRollbackAnswer(t *testing.T) {
+	r, err := registry.Open(filepath.Join(t.TempDir(), "registry.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	do := func(verb string, number int) {
+		t.Helper()
+		if err := doStep(r, verb, number); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(text string) {
+		t.Helper()
+		ro, err := askedFor(t.Context(), r, "big_move")
+		if got := sayRollback(ro); err != nil || got != text {
+			t.Errorf("%s, %v; want %s", got, err, text)
+		}
+	}
+	ask := func() {
+		t.Helper()
+		if err := r.RequestRollback(t.Context(), "big_move", "ann", "no good"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for version := 1; version <= 2; version++ {
+		do("train", 0)
+		do("promote", version)
+		if err := r.Approve(t.Context(), "big_move", version, "ann", ""); err != nil {
+			t.Fatal(err)
+		}
+		do("begin", version)
+		if version == 1 {
+			do("switch", 0)
+			do("finish", 0)
+		}
+	}
+	ask()
+	want(`version 2 of big_move will be taken back, and version 1 stays; "millrace run" does it`)
+	do("undo", 0)
+	want("version 2 of big_move has been taken back, and version 1 serves")
+	ask()
+	want(`version 1 of big_move will be taken back, and the base rate comes back; "millrace run" does it`)
+	do("undo", 0)
+	want("version 1 of big_move has been taken back, and the base rate serves")
 }

@@ -82,17 +82,41 @@ func (c *modelsListCmd) Run(ctx context.Context, a *app) error {
 		if err := list.read(ctx, p, r, c.Model); err != nil {
 			return err
 		}
-	} else if c.Model != "" && p.Model(c.Model) == nil {
-		return noModel(p, c.Model)
+	} else if err := list.nothing(p, c.Model); err != nil {
+		return err
 	}
 	if c.JSON {
 		return a.printJSON(list)
 	}
 	if len(list.Versions) == 0 {
-		_, err := fmt.Fprintln(a.stdout, nothingYet(p, "version"))
+		fmt.Fprintln(a.stdout, nothingYet(p, "version"))
+	} else if err := list.printVersions(a.stdout); err != nil {
 		return err
 	}
-	return list.print(a.stdout)
+	list.printServing(a.stdout)
+	return nil
+}
+
+// nothing is the list while there is no registry: base rates serve.
+func (l *modelList) nothing(p *project.Project, model string) error {
+	if model != "" && p.Model(model) == nil {
+		return noModel(p, model)
+	}
+	for _, name := range slices.Sorted(maps.Keys(namesOf(p, model))) {
+		l.Serving = append(l.Serving, viewOfServing(name, &registry.Serving{Shadow: registry.NoVersion}))
+	}
+	return nil
+}
+
+// namesOf are the project's models, or the one of that name.
+func namesOf(p *project.Project, model string) map[string]bool {
+	names := map[string]bool{}
+	for i := range p.Models {
+		if name := p.Models[i].Name; model == "" || model == name {
+			names[name] = true
+		}
+	}
+	return names
 }
 
 func (l *modelList) read(ctx context.Context, p *project.Project, r *registry.Registry, model string) error {
@@ -109,7 +133,7 @@ func (l *modelList) read(ctx context.Context, p *project.Project, r *registry.Re
 	if err != nil {
 		return err
 	}
-	models := map[string]bool{}
+	models := namesOf(p, model) // and those that the project had once
 	for i := range versions {
 		models[versions[i].Model] = true
 		l.Versions = append(l.Versions, viewOf(&versions[i], runs[versions[i].Run]))
@@ -187,7 +211,7 @@ func examplesOf(run *registry.Run) int {
 	return report.Examples
 }
 
-func (l *modelList) print(w io.Writer) error {
+func (l *modelList) printVersions(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "MODEL\tVERSION\tSTATE\tVERDICT\tCUT-OFF\tEXAMPLES\tLOSS\tCHAMPION\tREVIEWED BY")
 	for _, v := range l.Versions {
@@ -198,12 +222,19 @@ func (l *modelList) print(w io.Writer) error {
 		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", v.Model, v.Version, v.State, dash(v.Verdict), instant(v.Cutoff),
 			someOf(v.Examples), digits(v.Loss), champion, dash(v.Reviewer))
 	}
-	if err := t.Flush(); err != nil {
-		return err
+	return t.Flush()
+}
+
+// printServing prints what serves each model, and what waits for a person.
+func (l *modelList) printServing(w io.Writer) {
+	if len(l.Serving) > 0 {
+		fmt.Fprintln(w)
 	}
-	fmt.Fprintln(w)
 	for _, s := range l.Serving {
 		fmt.Fprintf(w, "%s: %s serves", s.Model, versionName(s.Champion))
+		if s.Champion == registry.BaseRateVersion && s.BaseRate.Count > 0 {
+			fmt.Fprintf(w, " (%.4g, of %s)", s.BaseRate.Value, count(s.BaseRate.Count, "label"))
+		}
 		if s.Shadow != nil {
 			fmt.Fprintf(w, ", %s is in shadow", versionName(*s.Shadow))
 		}
@@ -214,7 +245,6 @@ func (l *modelList) print(w io.Writer) error {
 			fmt.Fprintf(w, "version %d of %s waits for review: millrace models show %[2]s %[1]d\n", v.Version, v.Model)
 		}
 	}
-	return nil
 }
 
 // The cells of tables.

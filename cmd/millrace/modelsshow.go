@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"text/tabwriter"
+	"time"
 
 	"github.com/millrace/millrace/deploy/project"
 	"github.com/millrace/millrace/deploy/registry"
@@ -38,18 +39,18 @@ type versionPage struct {
 type rolloutView struct {
 	Previous int             `json:"previous"` // 0: the base rate
 	Phase    registry.Phase  `json:"phase"`
-	Began    string          `json:"began"`
-	Switched string          `json:"switched,omitempty"`
-	Ended    string          `json:"ended,omitempty"`
+	Began    time.Time       `json:"began"`
+	Switched time.Time       `json:"switched,omitzero"`
+	Ended    time.Time       `json:"ended,omitzero"`
 	Why      string          `json:"why,omitempty"`
 	Report   json.RawMessage `json:"report,omitempty"`
 }
 
 type eventView struct {
-	Time string `json:"time"`
-	Who  string `json:"who"`
-	What string `json:"what"`
-	Why  string `json:"why,omitempty"`
+	Time time.Time `json:"time"`
+	Who  string    `json:"who"`
+	What string    `json:"what"`
+	Why  string    `json:"why,omitempty"`
 }
 
 func (c *modelsShowCmd) Run(ctx context.Context, a *app) error {
@@ -89,23 +90,16 @@ func readPage(ctx context.Context, p *project.Project, r *registry.Registry, arg
 	}
 	for _, ro := range rollouts {
 		if ro.Version == v.Number {
-			page.Rollout = &rolloutView{ro.Previous, ro.Phase, instant(ro.Began), emptyDash(instant(ro.Switched)), emptyDash(instant(ro.Ended)), ro.Why, ro.Report}
+			page.Rollout = &rolloutView{ro.Previous, ro.Phase, ro.Began, ro.Switched, ro.Ended, ro.Why, ro.Report}
 		}
 	}
 	events, err := r.History(ctx, v.Model)
 	for _, e := range events {
 		if e.Version == v.Number {
-			page.History = append(page.History, eventView{instant(e.Time), e.Who, e.What, e.Why})
+			page.History = append(page.History, eventView{e.Time, e.Who, e.What, e.Why})
 		}
 	}
 	return page, err
-}
-
-func emptyDash(s string) string {
-	if s == "-" {
-		return ""
-	}
-	return s
 }
 
 // nextStep says what a version in this state waits for.
@@ -137,7 +131,7 @@ func (p *versionPage) print(w io.Writer) error {
 	}
 	if ro := p.Rollout; ro != nil {
 		fmt.Fprintf(t, "rollout\tphase %s, began %s beside %s, switched %s, ended %s: %s\n",
-			ro.Phase, ro.Began, versionName(ro.Previous), dash(ro.Switched), dash(ro.Ended), dash(oneLine(ro.Why, 4<<10)))
+			ro.Phase, instant(ro.Began), versionName(ro.Previous), instant(ro.Switched), instant(ro.Ended), dash(oneLine(ro.Why, 4<<10)))
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -159,7 +153,7 @@ func (p *versionPage) print(w io.Writer) error {
 	fmt.Fprintln(w, "\nhistory")
 	t = tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, e := range p.History {
-		fmt.Fprintf(t, "  %s\t%s\t%s\t%s\n", e.Time, e.Who, e.What, oneLine(e.Why, 200))
+		fmt.Fprintf(t, "  %s\t%s\t%s\t%s\n", instant(e.Time), e.Who, e.What, oneLine(e.Why, 200))
 	}
 	return t.Flush()
 }
