@@ -27,7 +27,7 @@ type datasetProfileCmd struct {
 }
 
 func (datasetProfileCmd) Help() string {
-	return `Prints a line for each column: what kind of values it has, which share of the rows has one, about how many of them are distinct, and where they lie. Of numbers it shows the mean, the standard deviation, the least, the median and the largest, of texts the most frequent ones, and of bools the share of true ones.
+	return `Prints a line for each column: what kind of values it has, which share of the rows has one, about how many of them are distinct, and where they lie. Of numbers it shows the mean, the standard deviation, the least, the median (to about 1 in 100) and the largest, of times the mean, the least and the largest, of texts the most frequent ones, and of bools the share of true ones.
 
 Parquet says of what kind its columns are. Of CSV and JSON lines, a column is what all its values can be read as: bool, int, float, time or string. An empty cell or null is a missing value.
 
@@ -135,10 +135,10 @@ func printColumn(w io.Writer, name string, s *profile.Stats) {
 	cells := [6]string{"-", "-", "-", "-", "-", "-"}
 	switch n := s.Numbers; {
 	case n != nil && s.Kind == expr.Time.String():
-		for i, us := range [5]float64{n.Mean, math.NaN(), n.Min, n.Quantile(0.5), n.Max} {
-			if i != 1 {
-				cells[i] = time.UnixMicro(int64(us)).UTC().Format("2006-01-02T15:04:05Z")
-			}
+		// No median: it is right to a share of the number, which of the years since
+		// 1970 is months.
+		for i, us := range map[int]float64{0: n.Mean, 2: n.Min, 4: n.Max} {
+			cells[i] = time.UnixMicro(int64(us)).UTC().Format("2006-01-02T15:04:05Z")
 		}
 	case n != nil:
 		median := n.Quantile(0.5)

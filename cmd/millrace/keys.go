@@ -27,7 +27,7 @@ On one machine nothing has to be done: the project makes its pair of keys when i
 	millrace keys show > trainer.pub        # where models are trained
 	millrace keys trust trainer.pub         # where they are served
 
-The keys are in the folder keys of the project's data: signing.key, which stays there and which only its owner may read, and trusted/*.pub. To trust a key no longer, remove its file there, and start the server again.`
+The keys are in the folder keys of the project's data: signing.key, which stays there and which only its owner may read, and trusted/*.pub. To trust a key no longer, remove its file there: what it has signed is then opened no more. A server that has such a model loaded goes on with it until it is started again.`
 }
 
 type keysShowCmd struct {
@@ -50,7 +50,7 @@ type keysTrustCmd struct {
 }
 
 func (keysTrustCmd) Help() string {
-	return `From its next start on, a server of this project opens the models that this key has signed. Whoever holds the private half can put models into it that way, so be sure where the file comes from: compare the key's name with what keys show prints there.
+	return `From now on the servers and the deployer of this project open the models that this key has signed; a trainer does from its next start on. Whoever holds the private half can put models into it that way, so be sure where the file comes from: compare the key's name with what keys show prints there.
 
 Example:
 
@@ -126,7 +126,7 @@ func (c *keysTrustCmd) Run(a *app) error {
 	if c.JSON {
 		return a.printJSON(k)
 	}
-	fmt.Fprintf(a.stdout, "Key %s is trusted: from its next start on, a server of project %s opens what it has signed.\n", k.Key, p.Name)
+	fmt.Fprintf(a.stdout, "Key %s is trusted: servers of project %s open what it has signed.\n", k.Key, p.Name)
 	return nil
 }
 
