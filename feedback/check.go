@@ -104,7 +104,7 @@ func (o *Outcome) name() string {
 
 func (e *Example) check() error {
 	if e.Seq < 1 {
-		return fmt.Errorf("seq is %d; it counts from 1", e.Seq)
+		return fmt.Errorf("seq is %d; numbers are greater than 0", e.Seq)
 	}
 	if err := checkTime("known", e.Known); err != nil || e.Kind == Passed {
 		return err

@@ -18,6 +18,9 @@
 // One that has met none waits until then, and is an orphan from then on. It is
 // remembered, so that its copies are duplicates, until clock > time + 2L.
 //
+// Each example has a number that goes up with the offset of the record that it
+// is made at, also where the log is taken again by an empty store: see Shard.At.
+//
 // A record may come after any of these times: it meets what is there, and then
 // closes, or is forgotten, at once.
 

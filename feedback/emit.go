@@ -47,7 +47,7 @@ func (s *Shard) emitLabel(p *Prediction, h *heard, correction bool, emit func(*E
 }
 
 func (s *Shard) emit(e *Example, emit func(*Example)) {
-	s.seq++
+	s.seq = max(s.seq+1, s.at*perOffset)
 	e.Seq = s.seq
 	s.emitted = e.Kind != Passed
 	emit(e)

@@ -94,7 +94,7 @@ const (
 // An Example is a record of the examples topic.
 type Example struct {
 	Kind       ExampleKind
-	Seq        int64 // from 1, up by one in each partition; a reader skips what it has
+	Seq        int64 // goes up in each partition, with gaps, as the offset in the feedback topic does: see Shard.At; a reader skips what it has
 	Prediction Prediction
 	Label      float64
 	Outcome    string // the outcome's id, or topic/partition/offset

@@ -2,6 +2,7 @@ package feedback
 
 import (
 	"bytes"
+	"maps"
 	"math/rand/v2"
 	"reflect"
 	"testing"
@@ -75,12 +76,48 @@ func TestCopiesOfEventsChangeNothing(t *testing.T) {
 			if rng.IntN(10) == 0 {
 				for _, again := range events[rng.IntN(len(events)+1):] {
 					often.take(again)
+					once.offset++
 					copies++
 				}
 			}
 		}
 		if copies == 0 || !bytes.Equal(once.bytes(), often.bytes()) {
 			t.Fatalf("seed %d: not the same with %d copies", seed, copies)
+		}
+	}
+}
+
+// TestNumbersGoOnWithAnEmptyState takes a log up to somewhere, and then again with
+// an empty state: without its beginning, or without a model. What it gives from
+// there on has greater numbers than all before.
+func TestNumbersGoOnWithAnEmptyState(t *testing.T) {
+	for seed := range uint64(50) {
+		rng := rand.New(rand.NewPCG(seed, 10))
+		log := generate(rng, 150)
+		had := 1 + rng.IntN(len(log)-1)
+		first := newWorld(t, generatedRules)
+		for _, rec := range log[:had] {
+			first.take(rec)
+		}
+		last := int64(0)
+		if n := len(first.examples); n > 0 {
+			last = first.examples[n-1].Seq
+		}
+		rules, cut := maps.Clone(generatedRules), rng.IntN(had)
+		if seed%2 == 0 {
+			cut = 0
+			delete(rules, "next")
+		}
+		again := newWorld(t, rules)
+		again.offset = int64(cut)
+		for i, rec := range log[cut:] {
+			from := len(again.examples)
+			again.take(rec)
+			for _, e := range again.examples[from:] {
+				if cut+i >= had && e.Seq <= last {
+					t.Fatalf("seed %d: record %d gives number %d, and the last of the first %d records was %d", seed, cut+i, e.Seq, had, last)
+				}
+			}
 		}
 	}
 }

@@ -36,8 +36,8 @@ type Rules struct {
 // emits, is a function of the records so far and of the rules. It belongs to
 // one goroutine.
 //
-// The caller takes the records in their order. For a prediction or an outcome
-// it calls Fold with the row of its RowKey, for an outcome of an event only if
+// The caller takes the records in their order, and first says by At where each
+// one is. For a prediction or an outcome it calls Fold with the row of its RowKey, for an outcome of an event only if
 // Origin says so. For a tick it calls Tick, then Expire for each row whose Due is
 // not after Clock, in the order of (Due, RowKey), then Pass. It calls them also
 // where Tick reports false: a caller that stopped half-way through a tick then
@@ -48,7 +48,8 @@ type Rules struct {
 type Shard struct {
 	rules   map[string]Rules
 	clock   int64 // the newest tick; NoTime: none yet
-	seq     int64 // of the last example
+	at      int64 // the offset of the record that is being taken
+	seq     int64 // the number of the last example
 	passed  int64 // the tick of the last Passed example; NoTime: none yet
 	emitted bool  // examples since the last Passed one
 	stats   Stats
@@ -95,6 +96,20 @@ func (s *Shard) Stats() Stats { return s.stats }
 
 // Clock returns the newest tick, features.NoTime if there was none.
 func (s *Shard) Clock() int64 { return s.clock }
+
+// perOffset is how many numbers each record of the log has for its examples. A
+// tick that closes more takes those of the records behind it, too. It leaves 43
+// bits for the offset, which are 28 years of 10,000 records a second.
+const perOffset = 1 << 20
+
+// At says that the record at an offset of the log is taken next. Of its examples
+// the first has the number offset·2^20, at least, and each other the next one.
+//
+// A number that only counted would begin anew with an empty state. Where the log
+// has lost its beginning by then, or the rules a model, there are fewer examples
+// before the same record, and readers would take new ones for those that they
+// have.
+func (s *Shard) At(offset int64) { s.at = offset }
 
 // Tick moves the clock. It reports false if it does not, since t is not newer.
 func (s *Shard) Tick(t int64) bool {

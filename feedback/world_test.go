@@ -20,6 +20,7 @@ type world struct {
 	t        testing.TB
 	rules    map[string]Rules
 	shard    *Shard
+	offset   int64 // of the record that is being taken
 	rows     map[string]*Row
 	examples []Example
 	rejected []string
@@ -46,9 +47,11 @@ func (w *world) take(rec Record) {
 	if stats := w.shard.Stats(); !stats.closed() {
 		w.t.Fatalf("after %+v the sums of %+v do not close", rec, stats)
 	}
+	w.offset++
 }
 
 func (w *world) fold(rec Record) {
+	w.shard.At(w.offset)
 	key := RowKey(rec.Model(), rec.Key())
 	row, ok := w.rows[key]
 	if !ok {
@@ -73,6 +76,7 @@ func (w *world) keep(key string, row *Row) {
 }
 
 func (w *world) tick(t int64) {
+	w.shard.At(w.offset)
 	w.shard.Tick(t)
 	t = w.shard.Clock()
 	var due []string
@@ -110,7 +114,11 @@ func (w *world) tick(t int64) {
 
 // emit notes an example, and checks its number and when it became known.
 func (w *world) emit(e *Example) {
-	if want := int64(len(w.examples) + 1); e.Seq != want {
+	want := max(w.offset<<20, 1) // of the record's first
+	if n := len(w.examples); n > 0 {
+		want = max(want, w.examples[n-1].Seq+1)
+	}
+	if e.Seq != want {
 		w.t.Fatalf("example %+v has the number %d, want %d", e, e.Seq, want)
 	}
 	known := w.shard.Clock()
@@ -126,12 +134,13 @@ func (w *world) emit(e *Example) {
 	w.examples = append(w.examples, *e)
 }
 
-// restart writes all that is kept, and reads it back.
+// restart writes all that is kept, and reads it back, at the same record.
 func (w *world) restart() {
 	var err error
 	if w.shard, err = NewShard(w.rules, w.shard.AppendState(nil)); err != nil {
 		w.t.Fatal(err)
 	}
+	w.shard.At(w.offset)
 	for key, row := range w.rows {
 		again, err := DecodeRow(row.Append(nil))
 		if err != nil {

@@ -46,15 +46,17 @@ func (w *loopWorld) read() *loopLogs {
 	}
 	for p, records := range w.topic(feedback.ExamplesTopic(w.project.Name)) {
 		var fresh [][]byte
+		var last int64
+		numbered := map[int64][]byte{}
 		for _, value := range records {
 			e, err := feedback.DecodeExample(value)
 			switch {
 			case err != nil:
 				w.t.Fatalf("%v: %s", err, value)
-			case e.Seq == int64(len(fresh))+1:
-				fresh = append(fresh, value)
-			case e.Seq < 1 || e.Seq > int64(len(fresh)) || !bytes.Equal(fresh[e.Seq-1], value):
-				w.t.Errorf("partition %d of the examples: number %d after %d: %s", p, e.Seq, len(fresh), value)
+			case e.Seq > last:
+				fresh, last, numbered[e.Seq] = append(fresh, value), e.Seq, value
+			case !bytes.Equal(numbered[e.Seq], value):
+				w.t.Errorf("partition %d of the examples: after number %d comes\n%s\nand with its number there was\n%s", p, last, value, numbered[e.Seq])
 			default:
 				logs.repeats++
 			}
@@ -260,7 +262,8 @@ func (w *loopWorld) fold(partitions [][]feedback.Record) (examples [][][]byte, s
 			w.t.Fatal(err)
 		}
 		f := folded{shard: shard, rows: map[string]*feedback.Row{}}
-		for _, rec := range records {
+		for offset, rec := range records {
+			shard.At(int64(offset))
 			if why := f.add(rec); why != nil {
 				w.t.Errorf("the join refuses %+v: %+v", rec, why)
 			}

@@ -147,6 +147,7 @@ func (j *joiner) applyOne(ctx context.Context, rec *streams.Record, i int) error
 		}
 	}
 	j.at = rec.Offset
+	j.core.At(rec.Offset)
 	r, refused, counts := &j.records[i], j.refused[i], &j.state.Progress.Counts
 	switch {
 	case refused != nil:

@@ -219,6 +219,7 @@ func foldLog(t *testing.T, rules map[string]feedback.Rules, records []streams.Re
 	rows, f := map[string]*feedback.Row{}, fold{rows: map[string][]byte{}}
 	emit := func(e *feedback.Example) { f.examples = append(f.examples, e.AppendJSON(nil)) }
 	for _, rec := range records {
+		shard.At(rec.Offset)
 		r, err := feedback.Decode(rec.Value)
 		switch {
 		case err != nil:
@@ -433,6 +434,53 @@ func (r *rig) checkReplays(config func() pipeline.Config, rules map[string]feedb
 	_, repeats = other.checkJoin(rules)
 	if repeats != 0 {
 		r.t.Errorf("%d repeats without a break", repeats)
+	}
+}
+
+// TestExamplesGoOnInAnEmptyStore has a reader of examples go on while the join
+// begins again, with less to make examples of before the same record: the topic
+// has lost its beginning, or the project a model.
+func TestExamplesGoOnInAnEmptyStore(t *testing.T) {
+	for _, first := range []string{"direct", "click"} {
+		t.Run(map[string]string{"direct": "trimmed", "click": "without a model"}[first], func(t *testing.T) {
+			r := newRig(t)
+			r.ensureLoop()
+			topic := feedback.Topic(project)
+			life := func(c pipeline.Config, model string, n int) {
+				for i := range n {
+					id := fmt.Sprint(model, i, "of", n)
+					o := feedback.Outcome{ID: id, Model: model, Key: id, Time: epoch, Label: 1}
+					r.produce(topic, prediction(model, id, id, epoch), streams.Record{Key: []byte(id), Value: o.AppendJSON(nil), Partition: -1})
+				}
+				stop := r.run(pipeline.New(c))
+				for p := range 4 {
+					r.passed(joinShard(p), topic)
+				}
+				stop()
+			}
+			reader := pipeline.NewExampleReader(r.cluster, project, nil)
+			defer reader.Close()
+			config := func() pipeline.Config { return r.loopConfig(features.EventClock) }
+			life(config(), first, 40)
+			if got := poll(t, reader); len(got) != 40 {
+				t.Fatalf("%d examples, want 40", len(got))
+			}
+			if first == "direct" {
+				for p := range int32(4) {
+					_, next, err := r.cluster.Bounds(t.Context(), topic, int(p))
+					if err != nil {
+						t.Fatal(err)
+					}
+					r.deleteRecords(topic, p, next)
+				}
+			}
+			c := r.emptied(config)
+			c.Labels = c.Labels[2:]
+			life(c, "direct", 8)
+			if got := poll(t, reader); len(got) != 8 {
+				t.Errorf("%d new examples, want 8", len(got))
+			}
+		})
 	}
 }
 
