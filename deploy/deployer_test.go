@@ -100,6 +100,7 @@ type story struct {
 // TestHoweverDeployersDie brings one model into service, then one that is worse,
 // then another: what comes of it is the same whatever befalls the deployers.
 func TestHoweverDeployersDie(t *testing.T) {
+	t.Parallel()
 	stories := make(chan story, len(lives))
 	t.Run("lives", func(t *testing.T) {
 		for name, life := range lives {
@@ -118,12 +119,13 @@ func TestHoweverDeployersDie(t *testing.T) {
 			})
 		}
 	})
+	close(stories)
 	want := <-stories
 	wantEqual(t, "history", strings.Join(want.history, ", "), "1 trained, 1 judged, 1 review, 1 approved, 1 shadow, 1 champion, 1 done, "+
 		"2 trained, 2 judged, 2 review, 2 approved, 2 shadow, 1 retired, 2 champion, 2 rolled_back, 1 champion, "+
 		"3 trained, 3 judged, 3 review, 3 approved, 3 shadow, 1 retired, 3 champion, 3 done")
-	for range len(lives) - 1 {
-		if got := <-stories; !reflect.DeepEqual(got, want) {
+	for got := range stories {
+		if !reflect.DeepEqual(got, want) {
 			t.Errorf("one life:\n%+v\nanother:\n%+v", want, got)
 		}
 	}
@@ -275,6 +277,12 @@ func TestWhatMayPassIsWaitedFor(t *testing.T) {
 	must(t, os.Rename(w.dir, w.dir+".away"))
 	fails("the folder of bundles cannot be read")
 	must(t, os.Rename(w.dir+".away", w.dir))
+	folder := filepath.Join(w.dir, w.versions[n-1].ID())
+	must(t, os.Rename(folder, folder+".away"))
+	must(t, os.Symlink(folder, folder)) // what even root cannot read
+	fails("too many levels of symbolic links")
+	must(t, os.Remove(folder))
+	must(t, os.Rename(folder+".away", folder))
 	must(t, d.Step(t.Context()))
 	wantEqual(t, "state", w.version(n).State, registry.Shadow)
 	wantEqual(t, "problems", len(d.Problems()), 0)

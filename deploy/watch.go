@@ -14,8 +14,8 @@ import (
 
 const (
 	// maxWaiting bounds the answers that wait for a partition that is behind:
-	// 40 MiB. Beyond it the oldest no longer wait.
-	maxWaiting = 1 << 20
+	// 8 MiB. Beyond it the oldest no longer wait.
+	maxWaiting = 1 << 18
 
 	// hugeLoss is a difference of losses whose squares do not overflow. Squared
 	// errors reach it where a regression predicts 1e50.
