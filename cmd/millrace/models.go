@@ -158,7 +158,11 @@ Example:
 }
 
 func (c *modelsApproveCmd) Run(ctx context.Context, a *app) error {
-	return c.decide(ctx, a, c.projectFlag, c.reviewer, c.JSON, "is approved", (*registry.Registry).Approve, c.Comment)
+	err := c.decide(ctx, a, c.projectFlag, c.reviewer, c.JSON, "is approved", (*registry.Registry).Approve, c.Comment)
+	if err == nil && !c.JSON {
+		_, err = fmt.Fprintln(a.stdout, `"millrace run" has it in shadow now, and it serves after as many predictions as rollout.shadow says`)
+	}
+	return err
 }
 
 type modelsRejectCmd struct {
