@@ -89,6 +89,9 @@ func (c *Client) Outcomes(ctx context.Context, model string, outcomes ...Outcome
 	enc := json.NewEncoder(&body)
 	enc.SetEscapeHTML(false)
 	for i := range outcomes {
+		if outcomes[i].Time.IsZero() { // which would be a time, and before every prediction's
+			return nil, fmt.Errorf("client: outcomes: outcome %d has no Time; say when it came true", i+1)
+		}
 		if err := enc.Encode(&outcomes[i]); err != nil { // it ends the line
 			return nil, fmt.Errorf("client: outcomes: outcome %d: %w", i+1, err)
 		}

@@ -92,8 +92,11 @@ func TestModels(t *testing.T) {
 	if _, err := c.Predict(ctx, "rises", client.PredictRequest{Entity: map[string]any{"symbol": func() {}}}); err == nil {
 		t.Error("a function was encoded")
 	}
-	if _, err := c.Outcomes(ctx, "rises", client.Outcome{Value: func() {}}); err == nil {
+	if _, err := c.Outcomes(ctx, "rises", client.Outcome{Time: at, Value: func() {}}); err == nil {
 		t.Error("a function was encoded")
+	}
+	if _, err := c.Outcomes(ctx, "rises", good, client.Outcome{Entity: good.Entity, Value: 1}); err == nil || !strings.Contains(err.Error(), "outcome 2 has no Time") {
+		t.Errorf("an outcome of no time: %v", err)
 	}
 }
 
@@ -122,7 +125,8 @@ func TestModelRetries(t *testing.T) {
 	}))
 	_, err := c.Predict(t.Context(), "m", client.PredictRequest{})
 	must(t, err)
-	ids, err := c.Outcomes(t.Context(), "m", client.Outcome{Value: 1}, client.Outcome{Value: 2})
+	now := time.Now()
+	ids, err := c.Outcomes(t.Context(), "m", client.Outcome{Time: now, Value: 1}, client.Outcome{Time: now, Value: 2})
 	if err != nil || !slices.Equal(ids, []string{"a", "b"}) {
 		t.Errorf("%q, %v", ids, err)
 	}
@@ -138,7 +142,7 @@ func TestModelStrangers(t *testing.T) {
 		if p, err := c.Predict(t.Context(), "m", client.PredictRequest{ID: "mine"}); err == nil {
 			t.Errorf("%s was taken for %+v", text, p)
 		}
-		if ids, err := c.Outcomes(t.Context(), "m", client.Outcome{}); err == nil {
+		if ids, err := c.Outcomes(t.Context(), "m", client.Outcome{Time: time.Now()}); err == nil {
 			t.Errorf("%s was taken for %q", text, ids)
 		}
 		if models, err := c.Models(t.Context()); err == nil {
