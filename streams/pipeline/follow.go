@@ -29,6 +29,7 @@ type follower struct {
 	topic  string
 	shard  online.Shard
 	status *tracked
+	rest   string // what else has to go where the log is another: see sameLog
 
 	poison map[int64]string // offsets whose record made the code panic, with the panic
 
@@ -161,7 +162,7 @@ func (f *follower) begin(ctx context.Context, w worker) error {
 	if err := w.restore(ctx); err != nil {
 		return err
 	}
-	return sameLog(ctx, f.host, f.topic, f.shard.Index, &f.state)
+	return sameLog(ctx, f.host, f.topic, f.shard.Index, &f.state, f.rest)
 }
 
 // take has records applied. A panic ends the attempt; the next one buries the

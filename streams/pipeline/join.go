@@ -60,6 +60,7 @@ func newJoiner(h *Host, partition int) *joiner {
 		clock:    !h.eventClock() && !h.labelsHaveSource(), // else the outcomes stage does
 		follower: newFollower(h, joinShard(h.cfg.Project, partition), Status{View: topic, Stage: "join", Topic: topic, Partition: partition}),
 	}
+	j.rest = fmt.Sprintf("; for another log also delete the topic %s: the numbers of new examples would be those that its readers have", feedback.ExamplesTopic(h.cfg.Project))
 	for _, l := range h.cfg.Labels {
 		j.rules[l.Model] = l.Label.Rules()
 	}

@@ -3,6 +3,7 @@ package pipeline_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"path/filepath"
@@ -15,9 +16,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/millrace/millrace/features"
 	"github.com/millrace/millrace/features/featurestest"
 	"github.com/millrace/millrace/features/online"
 	"github.com/millrace/millrace/features/online/pebble"
+	"github.com/millrace/millrace/feedback"
 	"github.com/millrace/millrace/streams"
 	"github.com/millrace/millrace/streams/broker"
 	"github.com/millrace/millrace/streams/pipeline"
@@ -209,6 +212,42 @@ func TestTopicMadeAnew(t *testing.T) {
 			defer stop()
 			r.says(h, c.want)
 			r.says(h, "stopped")
+			if c.keyedBy == "id" {
+				r.says(h, "also delete the topic test.source.by.key: ")
+			}
+		})
+	}
+}
+
+// TestTopicOfTheLoopMadeAnew makes anew what the loop has read: its stages stop,
+// and say what has to go besides the store.
+func TestTopicOfTheLoopMadeAnew(t *testing.T) {
+	click := func(id string) streams.Record {
+		return streams.Record{Value: fmt.Appendf(nil, `{"shown":%q,"clicked":true,"time":%d}`, id, epoch), Partition: 0}
+	}
+	const ofSource = "also delete the topics test.feedback and test.examples, or give the source a topic of another name: "
+	for _, c := range []struct {
+		name, topic string
+		partitions  int
+		again       []streams.Record
+		want        string
+	}{
+		{"shorter source", clicks.Topic, clicks.Partitions, []streams.Record{click("c")}, ofSource},
+		{"other events", clicks.Topic, clicks.Partitions, []streams.Record{click("c"), click("d")}, ofSource},
+		{"empty feedback", feedback.Topic(project), 4, nil, "also delete the topic test.examples: "},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t)
+			r.ensureLoop()
+			config := r.loopConfig(features.EventClock)
+			r.produce(clicks.Topic, click("a"), click("b"))
+			r.again(config)
+			r.remake(c.topic, c.partitions, c.again)
+			h := pipeline.New(config)
+			stop := r.run(h)
+			defer stop()
+			r.says(h, "stopped: ")
+			r.says(h, c.want)
 		})
 	}
 }

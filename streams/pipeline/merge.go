@@ -47,8 +47,8 @@ type fetched struct {
 }
 
 // add opens a lane for each partition of a source. Their progress is in a space
-// of the store.
-func (m *merge) add(ctx context.Context, src *features.Source, space string) error {
+// of the store. What has to go with the store where a topic is another says rest.
+func (m *merge) add(ctx context.Context, src *features.Source, space, rest string) error {
 	for partition := range src.Partitions {
 		l := &lane{
 			source: src, shard: online.Shard{Space: space, Index: partition},
@@ -64,7 +64,7 @@ func (m *merge) add(ctx context.Context, src *features.Source, space string) err
 		if l.state.Token == (online.Token{}) {
 			l.state.Progress = online.Progress{Cluster: m.host.cluster, Topic: src.Topic, Newest: features.NoTime}
 		}
-		if err := sameLog(ctx, m.host, src.Topic, partition, &l.state); err != nil {
+		if err := sameLog(ctx, m.host, src.Topic, partition, &l.state, rest); err != nil {
 			return err
 		}
 		m.lanes = append(m.lanes, l)

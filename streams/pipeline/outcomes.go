@@ -65,13 +65,15 @@ func (o *outcomes) run(ctx context.Context) {
 func (o *outcomes) attempt(ctx context.Context) error {
 	o.merge, o.ticked, o.owed = &merge{host: o.host, status: o.status}, features.NoTime, false
 	o.caughtUp.Store(false)
+	project := o.host.cfg.Project
+	rest := fmt.Sprintf("; for another log also delete the topics %s and %s, or give the source a topic of another name: outcomes of the new one would be taken for copies of the old one's", feedback.Topic(project), feedback.ExamplesTopic(project))
 	for i := range o.host.cfg.Sources {
 		src := &o.host.cfg.Sources[i]
 		if len(o.labels[src.Name]) == 0 {
 			continue
 		}
-		space := fmt.Sprintf("%s.outcomes.%s@%016x", o.host.cfg.Project, src.Name, logHash(o.host.cluster, src.Topic))
-		if err := o.merge.add(ctx, src, space); err != nil {
+		space := fmt.Sprintf("%s.outcomes.%s@%016x", project, src.Name, logHash(o.host.cluster, src.Topic))
+		if err := o.merge.add(ctx, src, space, rest); err != nil {
 			return err
 		}
 	}

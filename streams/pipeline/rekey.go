@@ -46,7 +46,8 @@ func (r *rekeyer) run(ctx context.Context) {
 
 func (r *rekeyer) attempt(ctx context.Context) error {
 	m := &merge{host: r.host, status: r.status}
-	if err := m.add(ctx, &r.plan.Source, fmt.Sprintf("%s.rekey@%016x", r.topic, r.log)); err != nil {
+	rest := fmt.Sprintf("; for another log also delete the topic %s: records of the new one would be taken for copies of the old one's", r.topic)
+	if err := m.add(ctx, &r.plan.Source, fmt.Sprintf("%s.rekey@%016x", r.topic, r.log), rest); err != nil {
 		return err
 	}
 	return m.run(ctx, func(ctx context.Context) error {

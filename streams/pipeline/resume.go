@@ -11,8 +11,9 @@ import (
 
 // sameLog checks that a partition is the one that a state's progress is about,
 // and still has what comes next. The state of a shard that was never committed
-// is set to the log's beginning.
-func sameLog(ctx context.Context, h *Host, topic string, partition int, state *online.State) error {
+// is set to the log's beginning. What has to go, besides the store, where the log
+// is another says rest; nothing does if it is empty.
+func sameLog(ctx context.Context, h *Host, topic string, partition int, state *online.State, rest string) error {
 	g := &state.Progress
 	if g.Cluster != h.cluster || g.Topic != topic {
 		return stopf("the store was filled from topic %s of cluster %s, and this is topic %s of cluster %s: use that cluster, or an empty store", g.Topic, g.Cluster, topic, h.cluster)
@@ -25,17 +26,17 @@ func sameLog(ctx context.Context, h *Host, topic string, partition int, state *o
 	case state.Token == (online.Token{}):
 		g.Next = first
 	case g.Next > next:
-		return stopf("the store has applied the log up to offset %d, and the log ends at %d: it lost records or is another; use the log that was applied, or an empty store", g.Next, next)
+		return stopf("the store has applied the log up to offset %d, and the log ends at %d: it lost records or is another; use the log that was applied, or an empty store%s", g.Next, next, rest)
 	case g.Next < first:
 		return stopf("the store has applied the log up to offset %d, and the log now begins at %d: records in between are gone; raise the topic's retention, and start again with an empty store", g.Next, first)
 	case g.Next > first:
-		return sameRecord(ctx, h, topic, partition, g)
+		return sameRecord(ctx, h, topic, partition, g, rest)
 	}
 	return nil
 }
 
 // sameRecord reads the last applied record again and compares its checksum.
-func sameRecord(ctx context.Context, h *Host, topic string, partition int, g *online.Progress) error {
+func sameRecord(ctx context.Context, h *Host, topic string, partition int, g *online.Progress, rest string) error {
 	reader := h.cfg.Cluster.Reader(topic, partition, g.Next-1)
 	defer reader.Close()
 	batch, err := reader.Fetch(ctx)
@@ -43,10 +44,10 @@ func sameRecord(ctx context.Context, h *Host, topic string, partition int, g *on
 		return explain(err)
 	}
 	if len(batch.Records) == 0 || batch.Records[0].Offset != g.Next-1 {
-		return stopf("offset %d, which the store has applied, is not in the log: use the log that was applied, or an empty store", g.Next-1)
+		return stopf("offset %d, which the store has applied, is not in the log: use the log that was applied, or an empty store%s", g.Next-1, rest)
 	}
 	if sum := checksum(&batch.Records[0]); sum != g.Checksum {
-		return stopf("the record at offset %d is not the one that the store has applied (checksum %08x, not %08x): the topic was made anew; use an empty store, and delete what was re-keyed from the old one", g.Next-1, sum, g.Checksum)
+		return stopf("the record at offset %d is not the one that the store has applied (checksum %08x, not %08x): the topic was made anew; use an empty store%s", g.Next-1, sum, g.Checksum, rest)
 	}
 	return nil
 }
