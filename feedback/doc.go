@@ -21,7 +21,9 @@
 // Each example has a number that goes up with the offset of the record that it
 // is made at, also where the log is taken again by an empty store: see Shard.At.
 //
-// A record may come after any of these times: it meets what is there, and then
-// closes, or is forgotten, at once.
+// A prediction that comes when clock > time + 2L is rejected: if it was there,
+// that is forgotten, and no outcome can count for it. Any other record may come
+// after its times: it meets what is there, and then closes, or is forgotten, at
+// once.
 
 package feedback

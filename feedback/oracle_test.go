@@ -73,7 +73,8 @@ func naive(log []Record, rules map[string]Rules) (stats Stats, examples map[int]
 }
 
 // tell returns the predictions and outcomes without those whose id is
-// remembered, which it counts, and the clock at the end.
+// remembered, which it counts, and predictions that are too late, and the clock
+// at the end.
 func tell(log []Record, rules map[string]Rules, stats *Stats) (asked, heard []told, clock int64) {
 	clock = features.NoTime
 	for i, rec := range log {
@@ -87,6 +88,9 @@ func tell(log []Record, rules map[string]Rules, stats *Stats) (asked, heard []to
 		}
 		now := told{Record: rec, i: i, clock: clock}
 		list := &heard
+		if p := rec.Prediction; p != nil && clock > p.Time+2*(r.Horizon+r.Grace).Microseconds() {
+			continue
+		}
 		if rec.Prediction != nil {
 			list, now.time, now.id = &asked, rec.Prediction.Time, rec.Prediction.ID
 		} else {
@@ -159,6 +163,7 @@ func naiveLabels(r Rules, a told, counting []told, stats *Stats) (labels []strin
 // and examples with the naive definition, at several places of each log.
 func TestFoldAgreesWithTheDefinition(t *testing.T) {
 	var sum Stats
+	tooLate := 0
 	for seed := range uint64(200) {
 		log := generate(rand.New(rand.NewPCG(seed, 1)), 150)
 		w := newWorld(t, generatedRules)
@@ -176,6 +181,14 @@ func TestFoldAgreesWithTheDefinition(t *testing.T) {
 			}
 		}
 		sum = sum.Add(w.shard.Stats())
+		for _, reason := range w.rejected {
+			if reason == RejectLate {
+				tooLate++
+			}
+		}
+	}
+	if tooLate < 50 {
+		t.Errorf("only %d predictions are too late; the generator makes too few", tooLate)
 	}
 	for i, n := range sum.counters() {
 		if *n < 50 {

@@ -13,6 +13,7 @@ import (
 const (
 	RejectModel = "unknown_model" // the project has no such model
 	RejectKey   = "bad_key"       // not the key that the join needs
+	RejectLate  = "too_late"      // a prediction of which nothing would be remembered any more
 	RejectFull  = "row_full"      // the row remembers as much as it may
 )
 
@@ -152,6 +153,10 @@ func (s *Shard) Fold(rec Record, row *Row, emit func(*Example)) (changed bool, r
 		return false, reject(RejectKey, "prediction %s has the key %s; with join %s it is its id", short(p.ID), short(p.Key), ByPrediction)
 	}
 	changed = s.Expire(row, model, emit)
+	if p := rec.Prediction; p != nil && s.clock > p.Time+2*(rules.Horizon+rules.Grace).Microseconds() {
+		return changed, reject(RejectLate, "prediction %s is of %s, and the clock is at %s: after twice the horizon and grace nobody can tell whether it was there, and no outcome counts for it",
+			short(p.ID), utc(p.Time), utc(s.clock))
+	}
 	if row.Empty() {
 		row.horizon, row.grace = rules.Horizon.Microseconds(), rules.Grace.Microseconds()
 	}
@@ -334,6 +339,8 @@ func (s *Shard) Expire(row *Row, model string, emit func(*Example)) (changed boo
 	row.forget(s.clock - 2*wait)
 	return true
 }
+
+func utc(us int64) string { return time.UnixMicro(us).UTC().Format(time.RFC3339Nano) }
 
 func reject(reason, format string, args ...any) *features.Rejection {
 	return &features.Rejection{Reason: reason, Detail: fmt.Sprintf(format, args...)}

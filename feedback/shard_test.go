@@ -61,7 +61,7 @@ func TestRowsAreBounded(t *testing.T) {
 		{"outcomes", func(i int) Record {
 			return Record{Outcome: &Outcome{ID: fmt.Sprint(i), Model: "m", Key: "k", Time: int64(i)}}
 		}, func(row *Row, i int) { row.addHeard(&heard{id: fmt.Sprint("at first ", i), time: int64(i)}) }, MaxOutcomes - atFirst},
-		{"bytes", func(i int) Record { p := *large; p.ID = fmt.Sprint(i); return Record{Prediction: &p} }, func(*Row, int) {}, 0},
+		{"bytes", func(i int) Record { p := *large; p.ID, p.Time = fmt.Sprint(i), int64(i); return Record{Prediction: &p} }, func(*Row, int) {}, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w, row, n := newWorld(t, second), NewRow(), 0
@@ -89,7 +89,7 @@ func TestRowsAreBounded(t *testing.T) {
 			if got := s.Predictions.Total + s.Outcomes.Total - s.Outcomes.Duplicate; got != int64(n) || !s.closed() {
 				t.Errorf("%d records fit, and the stats are %+v", n, s)
 			}
-			w.shard.Tick(10_000_000)
+			w.shard.Tick(2_000_000 + int64(n)) // forgets those before
 			w.shard.Expire(row, "m", func(*Example) {})
 			if reason := fold(w.shard, test.rec(n), row); reason != "" {
 				t.Errorf("a record for a row that has room again is rejected: %s", reason)
