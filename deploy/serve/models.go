@@ -214,7 +214,11 @@ func (m *Models) bring(ctx context.Context, x *model, want registry.Serving) err
 	if err != nil {
 		if old.champion.bundle == nil {
 			x.loaded.Store(&loaded{revision: now.revision, base: now.base, since: old.since})
-			return fmt.Errorf("version %d cannot be loaded, so the base rate answers: %w; \"millrace models rollback %s --why TEXT\" brings the version before it back", want.Champion, err, x.Name)
+			err = fmt.Errorf("version %d cannot be loaded, so the base rate answers: %w", want.Champion, err)
+			if !errors.As(err, new(*misfit)) { // the one before is a misfit, too
+				err = fmt.Errorf("%w; where that cannot be, \"millrace models rollback %s --why TEXT\" goes back to the version before it", err, x.Name)
+			}
+			return err
 		}
 		return fmt.Errorf("version %d cannot be loaded, so version %d goes on: %w", want.Champion, old.champion.version, err)
 	}
@@ -268,10 +272,14 @@ func (m *Models) side(ctx context.Context, x *model, old *loaded, number int) (*
 		return nil, err
 	}
 	if err := x.fits(b.Manifest()); err != nil {
-		return nil, err
+		return nil, &misfit{err}
 	}
 	return &side{number, b}, nil
 }
+
+// A misfit is the error of a bundle that is whole, and not for this model as the
+// project has it.
+type misfit struct{ error }
 
 // fits reports why a bundle is none of this model as the project has it.
 func (x *model) fits(b *bundle.Manifest) error {

@@ -49,7 +49,7 @@ func TestBaseRate(t *testing.T) {
 	m.shelf.serve("rises", 0, registry.NoVersion)
 	must(t, m.models.Refresh(t.Context()))
 	m.shelf.serve("rises", 2, registry.NoVersion)
-	if err := m.models.Refresh(t.Context()); err == nil || !strings.Contains(err.Error(), "so the base rate answers") || !strings.HasSuffix(err.Error(), `; "millrace models rollback rises --why TEXT" brings the version before it back`) {
+	if err := m.models.Refresh(t.Context()); err == nil || !strings.Contains(err.Error(), "so the base rate answers") || !strings.HasSuffix(err.Error(), `; where that cannot be, "millrace models rollback rises --why TEXT" goes back to the version before it`) {
 		t.Errorf("%v", err)
 	} else if p := m.predict("rises", askA); p.Score != 0.125 || !p.BaseRate || p.Degraded != err.Error() {
 		t.Errorf("%+v", p)
@@ -165,6 +165,9 @@ func TestNotLoaded(t *testing.T) {
 		err := m.models.Refresh(t.Context())
 		if err == nil || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "model rises: version 1") {
 			t.Errorf("%s: %v, want %s", c.name, err, c.says)
+		}
+		if broken := slices.Contains([]string{"damaged", "nowhere", "no id"}, c.name); strings.Contains(err.Error(), "millrace models rollback rises") != broken {
+			t.Errorf("%s: %v", c.name, err)
 		}
 		if p := m.predict("rises", askA); !p.BaseRate || p.Degraded != err.Error() {
 			t.Errorf("%s: %+v", c.name, p)
