@@ -2,10 +2,10 @@ package feedback
 
 import (
 	"fmt"
+	"math"
 	"testing"
 	"time"
 
-	"github.com/millrace/millrace/features"
 	"github.com/millrace/millrace/features/expr"
 )
 
@@ -87,18 +87,7 @@ func BenchmarkDecode(b *testing.B) {
 
 // BenchmarkRow writes and reads a row with 20 open predictions.
 func BenchmarkRow(b *testing.B) {
-	s, err := NewShard(map[string]Rules{"m": {NextEvent, time.Hour, 0}}, nil)
-	if err != nil {
-		b.Fatal(err)
-	}
-	row := NewRow()
-	for i := range 20 {
-		p := samplePrediction(fmt.Sprint("p", i), "m", "k", int64(i))
-		p.Vector = []features.Value{expr.FloatValue(1.0 / 3), expr.FloatValue(1.0 / 7)}
-		if _, rejected := s.Fold(Record{Prediction: p}, row, func(*Example) {}); rejected != nil {
-			b.Fatal(rejected)
-		}
-	}
+	row := openRow(b, 20, 2)
 	bytes := row.Append(nil)
 	b.ReportAllocs()
 	for b.Loop() {
@@ -107,4 +96,40 @@ func BenchmarkRow(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkRowDue reads when a row is due, as a restart does of each row: with
+// some open predictions of 20 features.
+func BenchmarkRowDue(b *testing.B) {
+	for _, predictions := range []int{1, 5} {
+		b.Run(fmt.Sprint(predictions, "_open"), func(b *testing.B) {
+			bytes := openRow(b, predictions, 20).Append(nil)
+			b.ReportAllocs()
+			for b.Loop() {
+				if due, err := RowDue(bytes); err != nil || due == math.MaxInt64 {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// openRow returns a row with open predictions of so many features.
+func openRow(b *testing.B, predictions, features int) *Row {
+	s, err := NewShard(map[string]Rules{"m": {NextEvent, time.Hour, 0}}, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	row := NewRow()
+	for i := range predictions {
+		p := samplePrediction(fmt.Sprint("p", i), "m", "k", int64(i))
+		p.Vector = nil
+		for n := range features {
+			p.Vector = append(p.Vector, expr.FloatValue(1/float64(n+3)))
+		}
+		if _, rejected := s.Fold(Record{Prediction: p}, row, func(*Example) {}); rejected != nil {
+			b.Fatal(rejected)
+		}
+	}
+	return row
 }

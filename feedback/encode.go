@@ -14,7 +14,7 @@ import (
 
 // The first bytes of a row and of a shard's state. See FORMAT.md.
 const (
-	rowVersion   = 1
+	rowVersion   = 2
 	stateVersion = 1
 )
 
@@ -39,7 +39,7 @@ var le = binary.LittleEndian
 // Append appends the row's bytes, which are described in FORMAT.md. Equal rows
 // give equal bytes.
 func (r *Row) Append(dst []byte) []byte {
-	dst = append(dst, rowVersion)
+	dst = le.AppendUint64(append(dst, rowVersion), uint64(r.Due()))
 	dst = binary.AppendUvarint(dst, uint64(r.horizon))
 	dst = binary.AppendUvarint(dst, uint64(r.grace))
 	dst = binary.AppendUvarint(dst, uint64(len(r.heard)))
@@ -108,16 +108,37 @@ func DecodeRow(b []byte) (*Row, error) {
 	return row, nil
 }
 
+// RowDue returns what Due of a row is that Append wrote; no bytes: of a new one.
+// It reads the first bytes only, so that a restart need not read all rows, and
+// does not see damage behind them.
+func RowDue(b []byte) (int64, error) {
+	if len(b) == 0 {
+		return math.MaxInt64, nil
+	}
+	r := &reader{buf: b}
+	due := r.rowDue()
+	if r.err != nil {
+		return 0, fmt.Errorf("feedback: row of %d bytes: %w", len(b), r.err)
+	}
+	return due, nil
+}
+
 // A reader takes what was appended. After an error it gives zeros.
 type reader struct {
 	buf []byte
 	err error
 }
 
-func (r *reader) row(row *Row) {
+// rowDue reads the version of a row, and when it is due.
+func (r *reader) rowDue() int64 {
 	if v := r.byte(); v != rowVersion {
 		r.fail("is of version %d; this program reads %d: start again with an empty store", v, rowVersion)
 	}
+	return int64(r.word())
+}
+
+func (r *reader) row(row *Row) {
+	due := r.rowDue()
 	row.horizon, row.grace = r.span(), r.span()
 	for i := range r.count(MaxOutcomes) {
 		h := r.heard()
@@ -143,6 +164,9 @@ func (r *reader) row(row *Row) {
 	}
 	if row.Empty() != (row.horizon == 0) || row.Empty() && row.grace != 0 {
 		r.fail("has a horizon of %d and a grace of %d with %d predictions and %d outcomes", row.horizon, row.grace, len(row.asked), len(row.heard))
+	}
+	if due != row.Due() {
+		r.fail("says that it is due at %d, and is at %d", due, row.Due())
 	}
 	for i, h := range row.heard {
 		if (h.status == effective) != (h.fixed || h.held > 0) {

@@ -54,8 +54,12 @@ func FuzzDecodeRow(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		row, err := DecodeRow(b)
+		due, damaged := RowDue(b)
 		if err != nil {
 			return
+		}
+		if damaged != nil || due != row.Due() {
+			t.Fatalf("%x is due at %d, and RowDue says %d, %v", b, row.Due(), due, damaged)
 		}
 		if len(b) > 0 && !bytes.Equal(row.Append(nil), b) {
 			t.Fatalf("%x reads as a row that is written as %x", b, row.Append(nil))

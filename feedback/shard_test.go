@@ -127,6 +127,9 @@ func TestNewRowIsWhatIsLeft(t *testing.T) {
 	if got, want := string(row.Append(nil)), string(NewRow().Append(nil)); got != want || row.Size() != 0 || !row.Empty() {
 		t.Errorf("what is left is %x, size %d; a new row is %x", got, row.Size(), want)
 	}
+	if due, err := RowDue(nil); err != nil || due != math.MaxInt64 {
+		t.Errorf("no row is due at %d, %v", due, err)
+	}
 	if again, err := DecodeRow(NewRow().Append(nil)); err != nil || !again.Empty() {
 		t.Errorf("a new row reads back as %+v, %v", again, err)
 	}
@@ -167,11 +170,18 @@ func TestNewShardRefuses(t *testing.T) {
 	if _, err := NewShard(nil, []byte{9}); err == nil || !strings.Contains(err.Error(), "version 9; this program reads 1") {
 		t.Errorf("a state of version 9: %v", err)
 	}
-	if _, err := DecodeRow([]byte{1, 0x80, 0, 0, 0, 0}); err == nil || !strings.Contains(err.Error(), "too long") {
+	if _, err := DecodeRow([]byte{2, 255, 255, 255, 255, 255, 255, 255, 127, 0x80, 0, 0, 0, 0}); err == nil || !strings.Contains(err.Error(), "too long") {
 		t.Errorf("a row whose horizon of 0 has two bytes: %v", err)
 	}
-	if _, err := DecodeRow([]byte{9}); err == nil || !strings.Contains(err.Error(), "version 9; this program reads 1") {
+	const old = "version 9; this program reads 2"
+	if _, err := DecodeRow([]byte{9}); err == nil || !strings.Contains(err.Error(), old) {
 		t.Errorf("a row of version 9: %v", err)
+	}
+	if _, err := RowDue([]byte{9}); err == nil || !strings.Contains(err.Error(), old) {
+		t.Errorf("a row of version 9: %v", err)
+	}
+	if _, err := RowDue([]byte{2, 0, 0}); err == nil || !strings.Contains(err.Error(), "ends too early") {
+		t.Errorf("a row of three bytes: %v", err)
 	}
 }
 

@@ -142,9 +142,13 @@ func (w *world) restart() {
 	}
 	w.shard.At(w.offset)
 	for key, row := range w.rows {
-		again, err := DecodeRow(row.Append(nil))
+		b := row.Append(nil)
+		again, err := DecodeRow(b)
 		if err != nil {
 			w.t.Fatal(err)
+		}
+		if due, err := RowDue(b); err != nil || due != row.Due() {
+			w.t.Fatalf("row %s: due at %d, and its bytes say %d, %v", key, row.Due(), due, err)
 		}
 		if again.Size() != row.Size() || again.Due() != row.Due() {
 			w.t.Fatalf("row %s: size %d and due %d, after a restart %d and %d", key, row.Size(), row.Due(), again.Size(), again.Due())

@@ -40,11 +40,11 @@ func (j *joiner) restoreTimers(ctx context.Context) error {
 		if e.Key.Entity == joinState {
 			continue
 		}
-		row, err := feedback.DecodeRow(e.Row.Head)
+		due, err := feedback.RowDue(e.Row.Head)
 		if err != nil {
 			return j.badRow(e.Key.Entity, err)
 		}
-		j.timers.set(row.Due(), e.Key.Entity)
+		j.timers.set(due, e.Key.Entity)
 	}
 	state, err := j.host.cfg.Store.State(ctx, j.shard)
 	if err != nil {
