@@ -206,7 +206,7 @@ type fold struct {
 	examples [][]byte
 	rows     map[string][]byte
 	stats    feedback.Stats
-	copies   int // outcomes that were skipped
+	counts   features.Counts // of predictions and outcomes; duplicates are the copies that were skipped
 }
 
 // foldLog folds records in one go.
@@ -223,6 +223,7 @@ func foldLog(t *testing.T, rules map[string]feedback.Rules, records []streams.Re
 		r, err := feedback.Decode(rec.Value)
 		switch {
 		case err != nil:
+			f.counts.Dead++
 		case r.Tick != nil:
 			shard.Tick(r.Tick.Time)
 			type due struct {
@@ -242,13 +243,17 @@ func foldLog(t *testing.T, rules map[string]feedback.Rules, records []streams.Re
 			}
 			shard.Pass(emit)
 		case r.Outcome != nil && !shard.Origin(r.Outcome):
-			f.copies++
+			f.counts.Duplicates++
 		default:
 			key := feedback.RowKey(r.Model(), r.Key())
 			if rows[key] == nil {
 				rows[key] = feedback.NewRow()
 			}
-			shard.Fold(r, rows[key], emit)
+			if _, refused := shard.Fold(r, rows[key], emit); refused != nil {
+				f.counts.Dead++
+			} else {
+				f.counts.Applied++
+			}
 		}
 	}
 	for key, row := range rows {
@@ -283,7 +288,7 @@ func (r *rig) fresh(partition int) (values [][]byte, repeats int) {
 	return values, repeats
 }
 
-// checkJoin compares the examples, the rows and the statistics with a fold of
+// checkJoin compares the examples, the rows, the counts and the statistics with a fold of
 // each partition, as far as the store says that it has been joined.
 func (r *rig) checkJoin(rules map[string]feedback.Rules) (total fold, repeats int) {
 	r.t.Helper()
@@ -314,7 +319,10 @@ func (r *rig) checkJoin(rules map[string]feedback.Rules) (total fold, repeats in
 			}
 		}
 		total.examples = append(total.examples, got...)
-		total.copies += want.copies
+		if state.Progress.Counts != want.counts {
+			r.t.Errorf("partition %d: counts %+v, want %+v", p, state.Progress.Counts, want.counts)
+		}
+		total.counts.Duplicates += want.counts.Duplicates
 		total.stats = total.stats.Add(want.stats)
 		repeats += again
 	}
@@ -405,8 +413,8 @@ func testJoin(t *testing.T, r *rig, seed uint64) {
 	r.again(config())
 	total, repeats := r.checkJoin(rules)
 	s := total.stats
-	if repeats == 0 || total.copies == 0 || s.Predictions.Matched == 0 || s.Predictions.Unanswered == 0 || s.Outcomes.Late == 0 || s.Details.RepeatedPredictions == 0 {
-		t.Errorf("%d repeats, %d copies, %+v: the test does not see them all", repeats, total.copies, s)
+	if repeats == 0 || total.counts.Duplicates == 0 || s.Predictions.Matched == 0 || s.Predictions.Unanswered == 0 || s.Outcomes.Late == 0 || s.Details.RepeatedPredictions == 0 {
+		t.Errorf("%d repeats, %d copies, %+v: the test does not see them all", repeats, total.counts.Duplicates, s)
 	}
 	r.checkJoinLetters()
 	r.checkReplays(config, rules, total)
@@ -419,8 +427,8 @@ func (r *rig) checkReplays(config func() pipeline.Config, rules map[string]feedb
 	r.t.Helper()
 	r.again(r.emptied(config))
 	again, repeats := r.checkJoin(rules)
-	if len(again.examples) < len(before.examples) || repeats < len(before.examples) || again.copies <= before.copies {
-		r.t.Errorf("%d examples, %d repeats, %d copies after a replay, before it %d, and %d copies", len(again.examples), repeats, again.copies, len(before.examples), before.copies)
+	if len(again.examples) < len(before.examples) || repeats < len(before.examples) || again.counts.Duplicates <= before.counts.Duplicates {
+		r.t.Errorf("%d examples, %d repeats, %d copies after a replay, before it %d, and %d copies", len(again.examples), repeats, again.counts.Duplicates, len(before.examples), before.counts.Duplicates)
 	}
 
 	other := newRig(r.t)
