@@ -14,6 +14,7 @@ import (
 	"github.com/millrace/millrace/features/online"
 	"github.com/millrace/millrace/streams"
 	"github.com/millrace/millrace/streams/codec"
+	"github.com/millrace/millrace/streams/pipeline"
 )
 
 // compile makes a plan for a large world and the records of its events.
@@ -245,6 +246,39 @@ func TestPanics(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestPanicsOfLanes makes records panic in the re-keyer and in the outcomes stage:
+// each becomes a dead letter.
+func TestPanicsOfLanes(t *testing.T) {
+	r := newRig(t)
+	p := lastField(t)
+	p.Source.KeyedBy = nil
+	p, err := features.Compile(features.WallClock, p.Source, p.View)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.ensure(p)
+	r.ensureLoop()
+	r.produce(p.Source.Topic, price(0, `"price":1`), price(time.Second, `"price":1`))
+	r.produce(clicks.Topic, streams.Record{Value: fmt.Appendf(nil, `{"shown":"x","clicked":true,"time":%d}`, epoch), Partition: 0})
+	c := r.loopConfig(features.EventClock)
+	c.Plans = []*features.Plan{unfit(p)}
+	fewer := clicks
+	fewer.Fields = clicks.Fields[2:]
+	c.Sources = []features.Source{quotes, fewer}
+	h := pipeline.New(c)
+	stop := r.run(h)
+	defer stop()
+	r.healthy(h)
+	r.eventually("three dead letters", func() bool { return len(r.letters()) == 3 })
+	got := map[string]int{}
+	for _, d := range r.letters() {
+		got[d.Stage+" "+d.View+" "+d.Reason]++
+	}
+	if got["rekey "+p.Topic(project)+" panic"] != 2 || got["outcomes click panic"] != 1 {
+		t.Errorf("dead letters %v", got)
 	}
 }
 

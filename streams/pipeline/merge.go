@@ -165,6 +165,31 @@ func (l *lane) take() error {
 	return nil
 }
 
+// decode decodes a record of the lane.
+func (l *lane) decode(rec *streams.Record) (features.Event, *features.Rejection) {
+	e := features.Event{Arrival: rec.Time, Order: features.OrderOf(l.shard.Index, rec.Offset)}
+	if err := l.decoder.Decode(rec.Value, &e); err != nil {
+		return e, refusal(err)
+	}
+	return e, nil
+}
+
+// sheltered calls do, which makes something of one record of a lane. A panic is
+// about that record: nothing else has changed but the decoder, which is made anew.
+func sheltered[T any](l *lane, do func() (T, *features.Rejection)) (out T, refused *features.Rejection) {
+	defer func() {
+		cause := recover()
+		if cause == nil {
+			return
+		}
+		refused = &features.Rejection{Reason: "panic", Detail: fmt.Sprint(cause)}
+		if d, err := codec.New(*l.source); err == nil { // as it was when the lane was made
+			l.decoder = d
+		}
+	}()
+	return do()
+}
+
 // oldest returns the lane whose next record has the least timestamp, or nil
 // once a lane has run dry that may hold older ones.
 func (m *merge) oldest() *lane {

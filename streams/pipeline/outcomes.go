@@ -166,10 +166,10 @@ func (o *outcomes) event(l *lane, rec *streams.Record) (out, dead []streams.Reco
 		letter, failed := deadLetter(&at, rec, why)
 		dead, err = append(dead, letter), failed
 	}
-	e := features.Event{Arrival: rec.Time, Order: features.OrderOf(l.shard.Index, rec.Offset)}
-	if bad := l.decoder.Decode(rec.Value, &e); bad != nil {
+	e, bad := sheltered(l, func() (features.Event, *features.Rejection) { return l.decode(rec) })
+	if bad != nil {
 		if slices.Contains(o.host.cfg.Unviewed, l.source.Name) { // else a view's processor buries it
-			bury("", refusal(bad))
+			bury("", bad)
 		}
 		return nil, dead, err
 	}
@@ -180,7 +180,7 @@ func (o *outcomes) event(l *lane, rec *streams.Record) (out, dead []streams.Reco
 	l.state.Progress.Newest = max(l.state.Progress.Newest, e.Time)
 	at := feedback.Position{Topic: l.source.Topic, Partition: l.shard.Index, Offset: rec.Offset}
 	for _, label := range o.labels[l.source.Name] {
-		outcome, refused := judgeEvent(label, &e, at)
+		outcome, refused := sheltered(l, func() (feedback.Outcome, *features.Rejection) { return label.Outcome(&e, at) })
 		if refused != nil {
 			if bury(label.Model, refused); err != nil {
 				return nil, nil, err
@@ -190,17 +190,6 @@ func (o *outcomes) event(l *lane, rec *streams.Record) (out, dead []streams.Reco
 		out = append(out, streams.Record{Key: []byte(outcome.Key), Value: outcome.AppendJSON(nil), Partition: -1})
 	}
 	return out, dead, err
-}
-
-// judgeEvent is label.Outcome, where a panic is about the event: nothing else
-// has changed.
-func judgeEvent(label *feedback.Labeler, e *features.Event, at feedback.Position) (out feedback.Outcome, refused *features.Rejection) {
-	defer func() {
-		if cause := recover(); cause != nil {
-			refused = &features.Rejection{Reason: "panic", Detail: fmt.Sprint(cause)}
-		}
-	}()
-	return label.Outcome(e, at)
 }
 
 // untimely refuses an event whose time a view would refuse as one of the future:

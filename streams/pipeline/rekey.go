@@ -68,7 +68,7 @@ func (r *rekeyer) write(ctx context.Context, m *merge) error {
 			break
 		}
 		rec := &l.records[0]
-		again, refused := r.again(l, rec)
+		again, refused := sheltered(l, func() (streams.Record, *features.Rejection) { return r.again(l, rec) })
 		if refused != nil {
 			at := Status{Stage: r.status.Stage, View: r.topic, Topic: r.plan.Source.Topic, Partition: l.shard.Index}
 			letter, err := deadLetter(&at, rec, refused)
@@ -100,9 +100,9 @@ func (r *rekeyer) again(l *lane, rec *streams.Record) (streams.Record, *features
 	if refused := r.untimely(rec); refused != nil {
 		return streams.Record{}, refused
 	}
-	var e features.Event
-	if err := l.decoder.Decode(rec.Value, &e); err != nil {
-		return streams.Record{}, refusal(err)
+	e, refused := l.decode(rec)
+	if refused != nil {
+		return streams.Record{}, refused
 	}
 	key, err := r.plan.AppendEntity(nil, e.Values)
 	if err != nil {
