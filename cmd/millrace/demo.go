@@ -31,7 +31,7 @@ type demoCmd struct {
 	Approve   bool    `help:"Approve each candidate that the gate promotes, as nobody watches."`
 	JSON      bool    `help:"Print only one JSON object, on stdout; implies --headless."`
 	Speed     float64 `placeholder:"N" help:"1 lets the thirteen years pass in 30 seconds, 2 in 15. Without it, 1 on a terminal and as fast as it goes elsewhere."`
-	Keep      bool    `help:"Go on serving at the end, until Ctrl-C."`
+	Keep      bool    `help:"Go on at the end, until Ctrl-C: serve, and bring into service what is approved."`
 	HTTPPort  int     `name:"http-port" placeholder:"PORT" help:"Port of the HTTP server on this machine. Without it, a free one."`
 	KafkaPort int     `placeholder:"PORT" help:"Port of the embedded broker on this machine. Without it, a free one."`
 }
@@ -122,6 +122,12 @@ func (c *demoCmd) Run(ctx context.Context, a *app) error {
 
 // leastWarn is a log without what is not a warning.
 type leastWarn struct{ slog.Handler }
+
+func (l leastWarn) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return leastWarn{l.Handler.WithAttrs(attrs)}
+}
+
+func (l leastWarn) WithGroup(name string) slog.Handler { return leastWarn{l.Handler.WithGroup(name)} }
 
 func (l leastWarn) Enabled(ctx context.Context, level slog.Level) bool {
 	return level >= slog.LevelWarn && l.Handler.Enabled(ctx, level)
@@ -229,6 +235,11 @@ func (d *demo) run(ctx context.Context) error {
 	} else {
 		fmt.Fprintf(d.stdout, "Thirteen years of five stocks. The demo's files are in %s.\n\n", d.dir)
 	}
+	defer func() {
+		if d.loop != nil {
+			d.loop.close()
+		}
+	}()
 	err := d.stream(ctx)
 	d.screen.end()
 	if err != nil && ctx.Err() != nil {
@@ -243,8 +254,8 @@ func (d *demo) run(ctx context.Context) error {
 	} else {
 		d.summary()
 	}
-	if d.Keep {
-		<-ctx.Done()
+	if d.Keep && err == nil {
+		err = d.loop.keep(ctx)
 	}
 	return err
 }
@@ -259,7 +270,6 @@ func (d *demo) stream(ctx context.Context) error {
 	if d.loop, err = d.newLoop(); err != nil {
 		return err
 	}
-	defer d.loop.close()
 	r := stocks.Replay{
 		Source: &plan.Source, Cluster: d.cluster, Producer: d.producer, Client: d.client,
 		Served: d.served, Asked: d.loop.asked, Settle: d.loop.settle,

@@ -20,10 +20,21 @@ import (
 	"github.com/millrace/millrace/loadtest/stocks"
 )
 
-// startDemo starts a demo in a process of its own.
-func startDemo(t *testing.T, args ...string) (cmd *exec.Cmd, stdout io.Reader, stderr *bytes.Buffer) {
+// plain builds the program without the race detector, under which thirteen years
+// take minutes; the tests of its parts run with it.
+func plain(t *testing.T) (program string) {
 	t.Helper()
-	cmd = exec.CommandContext(t.Context(), "millrace", append([]string{"demo"}, args...)...)
+	program = filepath.Join(t.TempDir(), "millrace")
+	if text, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	return program
+}
+
+// startDemo starts a demo in a process of its own.
+func startDemo(t *testing.T, program string, args ...string) (cmd *exec.Cmd, stdout io.Reader, stderr *bytes.Buffer) {
+	t.Helper()
+	cmd = exec.CommandContext(t.Context(), program, append([]string{"demo"}, args...)...)
 	stderr = &bytes.Buffer{}
 	cmd.Stderr = stderr
 	stdout, err := cmd.StdoutPipe()
@@ -38,9 +49,9 @@ func startDemo(t *testing.T, args ...string) (cmd *exec.Cmd, stdout io.Reader, s
 
 // signalIn sends a demo the signal when it begins to show a year, waits for its
 // end, and returns its exit status and what it said.
-func signalIn(t *testing.T, year string, signal os.Signal, args ...string) (status int, stderr string) {
+func signalIn(t *testing.T, program, year string, signal os.Signal, args ...string) (status int, stderr string) {
 	t.Helper()
-	cmd, stdout, said := startDemo(t, args...)
+	cmd, stdout, said := startDemo(t, program, args...)
 	sent := false
 	for lines := bufio.NewScanner(stdout); lines.Scan(); {
 		if strings.HasPrefix(lines.Text(), year) && !sent {
@@ -59,9 +70,9 @@ func signalIn(t *testing.T, year string, signal os.Signal, args ...string) (stat
 }
 
 // headless runs a demo to its end and returns the object that it prints.
-func headless(t *testing.T, dir string) demoResult {
+func headless(t *testing.T, program, dir string) demoResult {
 	t.Helper()
-	cmd, stdout, stderr := startDemo(t, "--headless", "--json", "--data-dir", dir)
+	cmd, stdout, stderr := startDemo(t, program, "--headless", "--approve", "--json", "--data-dir", dir)
 	text, err := io.ReadAll(stdout)
 	if err := errors.Join(err, cmd.Wait()); err != nil {
 		t.Fatalf("%v:\n%s", err, stderr)
@@ -77,6 +88,12 @@ func headless(t *testing.T, dir string) demoResult {
 	}
 	if r.Events != 12_154 || r.DeadLetters != 0 || r.StoreRows != 5 || r.DataDir != dir {
 		t.Errorf("%s\nis not of 12,154 events in 5 rows and %s", text, dir)
+	}
+	if r.Predictions != 12_154 || r.Examples != 12_149 || r.Pending != 5 || r.Unanswered != 0 || r.Dropped != 0 {
+		t.Errorf("%s\nis not of 12,154 predictions, all but the last day's answered", text)
+	}
+	if r.Deployed < 2 || !(r.LogLoss.Champion < r.LogLoss.BaseRate) || !(r.Gain[0] > 0) || !(r.AUC > 0.7) {
+		t.Errorf("%s\nhas no champions that are better than the base rate", text)
 	}
 	return r
 }
@@ -186,19 +203,19 @@ func serveAll(t *testing.T, dir string) (served []map[string]any) {
 // TestDemoGoesOn kills a demo, interrupts the next, and lets one end.
 func TestDemoGoesOn(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	if status, stderr := signalIn(t, "2003", os.Kill, "--data-dir", dir); status != -1 {
+	program, dir := plain(t), t.TempDir()
+	if status, stderr := signalIn(t, program, "2003", os.Kill, "--data-dir", dir); status != -1 {
 		t.Fatalf("exit status %d of a killed demo:\n%s", status, stderr)
 	}
-	status, stderr := signalIn(t, "2007", os.Interrupt, "--data-dir", dir)
+	status, stderr := signalIn(t, program, "2007", os.Interrupt, "--data-dir", dir)
 	if status != exitFailed || !strings.Contains(stderr, "demo --data-dir "+dir) {
 		t.Errorf("exit status %d after Ctrl-C, and not a word how to go on:\n%s", status, stderr)
 	}
-	r := headless(t, dir)
+	r := headless(t, program, dir)
 	if r.Lookups < 1000 || r.Lookups > 7000 || r.Freshness.P50 == nil || *r.Freshness.P50 <= 0 || *r.Freshness.P99 < *r.Freshness.P50 {
 		t.Errorf("%d lookups of the years from 2008 on, freshness %v", r.Lookups, r.Freshness)
 	}
-	if r := headless(t, dir); r.Lookups != 0 || r.Freshness.P50 != nil {
+	if r := headless(t, program, dir); r.Lookups != 0 || r.Freshness.P50 != nil {
 		t.Errorf("a demo with nothing to do made %d lookups", r.Lookups)
 	}
 }

@@ -20,21 +20,23 @@ import (
 
 // A loopResult is what the loop of the demo has done.
 type loopResult struct {
-	Predictions  int64       `json:"predictions"`
-	Examples     int64       `json:"examples"`
-	Unanswered   int64       `json:"unanswered"`
-	Pending      int64       `json:"pending"`
-	Candidates   int         `json:"candidates"`
-	Inconclusive int         `json:"inconclusive"`
-	Approved     int         `json:"approved"`
-	Deployed     int         `json:"deployed"`
-	Dropped      int         `json:"dropped_requests"`
-	RolledBack   int         `json:"rolled_back"`
-	LogLoss      demoLosses  `json:"logloss"`
-	Gain         interval    `json:"logloss_gain_interval"`
-	GainOfFirst  interval    `json:"logloss_gain_over_first_interval"`
-	AUC          eval.Number `json:"auc"`
-	Seconds      *float64    `json:"seconds_candidate_to_deployed"`
+	Predictions  int64 `json:"predictions"`
+	Examples     int64 `json:"examples"`
+	Unanswered   int64 `json:"unanswered"`
+	Pending      int64 `json:"pending"`
+	Candidates   int   `json:"candidates"`
+	Inconclusive int   `json:"inconclusive"`
+	Approved     int   `json:"approved"`
+	Deployed     int   `json:"deployed"`
+
+	waiting     int         // for a person's review
+	Dropped     int         `json:"dropped_requests"`
+	RolledBack  int         `json:"rolled_back"`
+	LogLoss     demoLosses  `json:"logloss"`
+	Gain        interval    `json:"logloss_gain_interval"`
+	GainOfFirst interval    `json:"logloss_gain_over_first_interval"`
+	AUC         eval.Number `json:"auc"`
+	Seconds     *float64    `json:"seconds_candidate_to_deployed"`
 }
 
 // Losses are over the predictions that a champion has answered.
@@ -134,6 +136,11 @@ func sleep(ctx context.Context, d time.Duration) error {
 // demoReviewer approves where the demo is told to.
 const demoReviewer = "demo --approve"
 
+// keep goes on without the days, until ctx ends.
+func (l *demoLoop) keep(ctx context.Context) error {
+	return runStages(ctx, l.app.log, l.trainer.Run, l.deployer.Run)
+}
+
 // review approves what the gate has promoted, or says how to.
 func (l *demoLoop) review(ctx context.Context) error {
 	waiting, err := l.registry.VersionsIn(ctx, stocks.Model, registry.Review)
@@ -202,6 +209,9 @@ func (l *demoLoop) versions(ctx context.Context, r *loopResult) error {
 		if v.State == registry.RolledBack {
 			r.RolledBack++
 		}
+		if v.State == registry.Review {
+			r.waiting++
+		}
 	}
 	rollouts, err := l.registry.Rollouts(ctx, stocks.Model)
 	if err != nil {
@@ -226,7 +236,8 @@ func (l *demoLoop) summary(r *loopResult) {
 	w := l.stdout
 	fmt.Fprintf(w, "%s predictions: %s answered by what came true, %d unanswered, %d pending, %d not served.\n",
 		thousands(r.Predictions), thousands(r.Examples), r.Unanswered, r.Pending, r.Dropped)
-	fmt.Fprintf(w, "%d candidates trained: %d inconclusive, %d approved, %d deployed, %d rolled back.\n", r.Candidates, r.Inconclusive, r.Approved, r.Deployed, r.RolledBack)
+	fmt.Fprintf(w, "%d candidates trained: %d inconclusive, %d wait for your review, %d approved, %d deployed, %d rolled back.\n",
+		r.Candidates, r.Inconclusive, r.waiting, r.Approved, r.Deployed, r.RolledBack)
 	if r.Deployed > 0 && r.LogLoss.Champion.Defined() {
 		fmt.Fprintf(w, "Log loss of what the champions answered %v, of the base rate %v (better by %v to %v), of the first champion alone %v; AUC %v.\n",
 			r.LogLoss.Champion, r.LogLoss.BaseRate, r.Gain[0], r.Gain[1], r.LogLoss.First, r.AUC)

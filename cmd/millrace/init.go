@@ -39,6 +39,10 @@ and in another terminal, in the same folder:
 
   millrace ingest orders.jsonl
   millrace features get customer anna ben --request amount=80
+  curl -d '{"entity": {"customer": "anna"}}' http://127.0.0.1:8765/v1/predict/large_order
+
+The customer's next order says what came true: "millrace join --stats" counts it,
+and "millrace models list" shows what is learned from it.
 
 Then put your own events into project.yaml; "millrace check" says what is wrong with it.
 `, filepath.Join(c.Dir, "project.yaml"), filepath.Join(c.Dir, "orders.jsonl"), cd)

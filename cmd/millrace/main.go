@@ -1,4 +1,5 @@
-// Millrace turns events on Kafka topics into features to look up. Each file
+// Millrace turns events on Kafka topics into features to look up, and learns from
+// what came true to predict. Each file
 // here is one command, flags and wiring only; engines.go wires the engines.
 package main
 
@@ -30,10 +31,10 @@ const (
 type cli struct {
 	LogLevel slog.Level `placeholder:"LEVEL" help:"Least level of what is logged to stderr: debug, info, warn or error. The default is info." env:"MILLRACE_LOG_LEVEL"`
 
-	Demo     demoCmd     `cmd:"" help:"See thirteen years of stock prices stream into features."`
+	Demo     demoCmd     `cmd:"" help:"See thirteen years of stock prices become features, predictions and better models."`
 	Init     initCmd     `cmd:"" help:"Write an example project to begin with."`
 	Check    checkCmd    `cmd:"" help:"Say what is wrong with a project file."`
-	Run      runCmd      `cmd:"" help:"Run a project: pipeline, lake and HTTP server in one process."`
+	Run      runCmd      `cmd:"" help:"Run a project: pipeline, lake, HTTP server, join, training and rollout in one process."`
 	Ingest   ingestCmd   `cmd:"" help:"Send the events of a file to a running server."`
 	Features featuresCmd `cmd:"" help:"Look up features from a running server."`
 	Dataset  datasetCmd  `cmd:"" help:"Build, describe and check training sets."`
@@ -54,7 +55,8 @@ type cli struct {
 // lost where it is cut off: all that counts is committed or acknowledged.
 const stopLimit = 4500 * time.Millisecond
 
-const description = `Millrace turns events on Kafka topics into features to look up.
+const description = `Millrace turns events on Kafka topics into features to look up, and learns from
+what came true to predict.
 
 A project file says which events there are and which features they become. To
 begin:

@@ -26,6 +26,9 @@ While it runs:
 
 	millrace ingest orders.jsonl
 	millrace features get customer anna
+	curl -d '{"entity": {"customer": "anna"}}' http://127.0.0.1:8765/v1/predict/large_order
+	millrace join --stats
+	millrace models list
 	curl http://127.0.0.1:8765/readyz`
 }
 

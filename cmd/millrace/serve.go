@@ -51,7 +51,7 @@ func listen(e *engines) (net.Listener, error) {
 		return nil, fmt.Errorf("HTTP: cannot listen on %s; set http.listen in the project file, or stop what has the port: %w", e.project.HTTP.Listen, err)
 	}
 	if !onLoopback(e.project.HTTP.Listen) {
-		e.log.Warn("HTTP is open to other machines and asks nobody who they are: whoever reaches it reads features and writes events", "address", ln.Addr().String())
+		e.log.Warn("HTTP is open to other machines and asks nobody who they are: whoever reaches it reads features and predictions, and writes events and outcomes, which models learn from", "address", ln.Addr().String())
 	}
 	return ln, nil
 }
