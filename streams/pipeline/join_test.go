@@ -7,12 +7,15 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/segmentio/kafka-go"
 
 	"github.com/millrace/millrace/features"
 	"github.com/millrace/millrace/features/expr"
@@ -730,4 +733,45 @@ func TestFeedbackOfOtherShape(t *testing.T) {
 	if err := pipeline.New(other.loopConfig(features.EventClock)).Run(t.Context()); !errors.Is(err, streams.ErrPartitions) {
 		t.Errorf("%v", err)
 	}
+}
+
+// TestFeedbackIsKept makes topics that lose nothing, whatever the configuration
+// says of it, and leaves one that is there as it is.
+func TestFeedbackIsKept(t *testing.T) {
+	r := newRig(t)
+	given := map[string]string{"retention.ms": "60000", "retention.bytes": "1000000", "segment.bytes": "2000000"}
+	if err := r.cluster.Ensure(t.Context(), feedback.ExamplesTopic("old"), 4, given); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{project, "old"} {
+		if _, err := pipeline.EnsureFeedback(t.Context(), r.cluster, name, given); err != nil {
+			t.Fatal(err)
+		}
+	}
+	kept := map[string]string{"retention.ms": "-1", "retention.bytes": "-1", "segment.bytes": "2000000"}
+	for topic, want := range map[string]map[string]string{
+		feedback.Topic(project): kept, feedback.ExamplesTopic(project): kept,
+		feedback.Topic("old"): kept, feedback.ExamplesTopic("old"): given,
+	} {
+		if got := r.topicConfig(topic, slices.Collect(maps.Keys(want))...); !maps.Equal(got, want) {
+			t.Errorf("topic %s: %v, want %v", topic, got, want)
+		}
+	}
+}
+
+// topicConfig returns what a topic's configuration says of some names.
+func (r *rig) topicConfig(topic string, names ...string) map[string]string {
+	r.t.Helper()
+	client := &kafka.Client{Addr: kafka.TCP(r.addr)}
+	answer, err := client.DescribeConfigs(r.t.Context(), &kafka.DescribeConfigsRequest{Resources: []kafka.DescribeConfigRequestResource{
+		{ResourceType: kafka.ResourceTypeTopic, ResourceName: topic, ConfigNames: names},
+	}})
+	if err != nil || len(answer.Resources) != 1 || answer.Resources[0].Error != nil {
+		r.t.Fatal(err, answer)
+	}
+	got := map[string]string{}
+	for _, e := range answer.Resources[0].ConfigEntries {
+		got[e.ConfigName] = e.ConfigValue
+	}
+	return got
 }

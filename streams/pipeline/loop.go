@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -22,7 +23,12 @@ const feedbackPartitions = 4
 // are missing, with the configuration that is given, and returns their number of
 // partitions. Topics that are there keep theirs; where the two differ the error
 // wraps streams.ErrPartitions.
+//
+// Whatever the configuration says, the topics that it makes lose nothing by age or
+// size, as most clusters would have it after a week: an empty store is filled from
+// the feedback, and models learn from the examples and are reproduced from them.
 func EnsureFeedback(ctx context.Context, c *streams.Cluster, project string, config map[string]string) (partitions int, err error) {
+	config = keptForGood(config)
 	partitions, err = c.Partitions(ctx, feedback.Topic(project))
 	if errors.Is(err, streams.ErrNoTopic) {
 		partitions = feedbackPartitions
@@ -33,6 +39,16 @@ func EnsureFeedback(ctx context.Context, c *streams.Cluster, project string, con
 	}
 	// An example is a little larger than its prediction.
 	return partitions, c.Ensure(ctx, feedback.ExamplesTopic(project), partitions, largerRecords(config))
+}
+
+// keptForGood is the configuration of a topic that loses nothing.
+func keptForGood(config map[string]string) map[string]string {
+	config = maps.Clone(config)
+	if config == nil {
+		config = map[string]string{}
+	}
+	config["retention.ms"], config["retention.bytes"] = "-1", "-1"
+	return config
 }
 
 // JoinStats returns what became of a project's predictions and outcomes, as far
