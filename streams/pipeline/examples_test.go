@@ -54,15 +54,17 @@ func TestExampleReaderSkipsRepeats(t *testing.T) {
 	for slices.Min(written[:]) < numbers {
 		p := random.IntN(partitions)
 		from := max(1, written[p]+1-random.Int64N(40))
+		var stretch []streams.Record
 		for seq := from; seq <= min(from+random.Int64N(60), numbers); seq++ {
 			rec := passed(seq)
 			rec.Partition = p
-			r.produce(topic, rec)
+			stretch = append(stretch, rec)
 			if seq <= written[p] {
 				copies++
 			}
 			written[p] = max(written[p], seq)
 		}
+		r.produce(topic, stretch...)
 		if random.IntN(3) == 0 {
 			next := reader.Next()
 			reader.Close()

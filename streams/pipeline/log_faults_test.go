@@ -101,6 +101,7 @@ func TestBrokerAway(t *testing.T) {
 // TestBrokerAwayFromGroup stops the broker of a host that shares partitions
 // with others: it has none then, and says so, once in the log.
 func TestBrokerAwayFromGroup(t *testing.T) {
+	t.Parallel() // a group takes its time
 	r := newPlace(t)
 	p, records := world(t, 6, "key", 2)
 	r.ensure(p)
@@ -254,6 +255,7 @@ func TestTopicOfTheLoopMadeAnew(t *testing.T) {
 
 // TestTopicDeleted deletes a topic under a running pipeline.
 func TestTopicDeleted(t *testing.T) {
+	t.Parallel() // the client waits long for a topic that may be about to appear
 	r := newPlace(t)
 	p, records := world(t, 8, "key", 1)
 	r.ensure(p)
