@@ -153,10 +153,14 @@ func (h *Host) Problems() []string {
 	}
 	h.mu.Unlock()
 	for _, s := range h.Status() {
+		what := s.Stage
+		if s.Stage == "pipeline" || s.Stage == "rekey" {
+			what += " of view " + s.View
+		}
 		if s.Problem != "" {
-			out = append(out, fmt.Sprintf("%s of view %s, partition %d of topic %s: %s: %s", s.Stage, s.View, s.Partition, s.Topic, s.Phase, s.Problem))
+			out = append(out, fmt.Sprintf("%s, partition %d of topic %s: %s: %s", what, s.Partition, s.Topic, s.Phase, s.Problem))
 		} else if s.Phase == Starting {
-			out = append(out, fmt.Sprintf("%s of view %s, partition %d of topic %s is starting", s.Stage, s.View, s.Partition, s.Topic))
+			out = append(out, fmt.Sprintf("%s, partition %d of topic %s is starting", what, s.Partition, s.Topic))
 		}
 	}
 	return out

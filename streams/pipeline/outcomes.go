@@ -168,13 +168,15 @@ func (o *outcomes) event(l *lane, rec *streams.Record) (out, dead []streams.Reco
 	}
 	e, bad := sheltered(l, func() (features.Event, *features.Rejection) { return l.decode(rec) })
 	if bad != nil {
-		if slices.Contains(o.host.cfg.Unviewed, l.source.Name) { // else a view's processor buries it
+		if o.unviewed(l) {
 			bury("", bad)
 		}
 		return nil, dead, err
 	}
 	if refused := o.untimely(l, &e); refused != nil {
-		bury("", refused)
+		if o.unviewed(l) {
+			bury("", refused)
+		}
 		return nil, dead, err
 	}
 	l.state.Progress.Newest = max(l.state.Progress.Newest, e.Time)
@@ -190,6 +192,12 @@ func (o *outcomes) event(l *lane, rec *streams.Record) (out, dead []streams.Reco
 		out = append(out, streams.Record{Key: []byte(outcome.Key), Value: outcome.AppendJSON(nil), Partition: -1})
 	}
 	return out, dead, err
+}
+
+// unviewed reports whether no view reads a lane's source. Of one that is read, a
+// view's processor buries what is no event, and once is enough.
+func (o *outcomes) unviewed(l *lane) bool {
+	return slices.Contains(o.host.cfg.Unviewed, l.source.Name)
 }
 
 // untimely refuses an event whose time a view would refuse as one of the future:
