@@ -27,6 +27,10 @@ func sign(manifest []byte, key ed25519.PrivateKey) ([]byte, error) {
 	return encodeJSON(signatureFile{id, hex.EncodeToString(ed25519.Sign(key, manifest))})
 }
 
+// ErrUntrusted is wrapped by the error of a bundle whose key is not trusted. It
+// may be whole: it can be opened once its key is trusted.
+var ErrUntrusted = errors.New("not trusted here")
+
 // verify reports whether one of the trusted keys has signed the manifest.
 func verify(manifest, file []byte, trusted []ed25519.PublicKey) error {
 	var f signatureFile
@@ -46,5 +50,5 @@ func verify(manifest, file []byte, trusted []ed25519.PublicKey) error {
 		}
 		return nil
 	}
-	return fmt.Errorf(`signed by key %q, which is not trusted here; if it is a trainer of yours, print its key there by "millrace keys show", and let "millrace keys trust FILE" take it in here`, f.Key)
+	return fmt.Errorf(`signed by key %q, which is %w; if it is a trainer of yours, print its key there by "millrace keys show", and let "millrace keys trust FILE" take it in here`, f.Key, ErrUntrusted)
 }

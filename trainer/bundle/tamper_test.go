@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -155,6 +156,9 @@ func TestOnlyTrustedKeys(t *testing.T) {
 		c.trusted = trusted
 		c.refused(t, fmt.Sprintf("manifest.sig: signed by key %q, which is not trusted here", bundle.KeyID(public(w.key))), "of a stranger")
 		c.refused(t, `"millrace keys trust FILE"`, "of a stranger")
+		if err := c.open(); !errors.Is(err, bundle.ErrUntrusted) {
+			t.Errorf("%v is not ErrUntrusted", err)
+		}
 	}
 	c.trusted = []ed25519.PublicKey{public(w.key)}
 	// A stranger's signature under a trusted key's name.
@@ -164,6 +168,9 @@ func TestOnlyTrustedKeys(t *testing.T) {
 	})
 	c.put(t, bundle.SignatureName, string(forged)+"\n")
 	c.refused(t, "manifest.sig: key "+bundle.KeyID(public(w.key))+" has not signed this manifest.json", "forged")
+	if err := c.open(); errors.Is(err, bundle.ErrUntrusted) {
+		t.Errorf("trusting a key does not help here: %v", err)
+	}
 }
 
 // sign makes a bundle of changed files: sums, id and signature are right.
