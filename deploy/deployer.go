@@ -273,7 +273,7 @@ func (d *Deployer) advance(ctx context.Context, m *Model, ro *registry.Rollout) 
 	if ro.Phase == registry.InShadow {
 		return d.shadowed(ctx, m, ro, r.trial)
 	}
-	return d.watched(ctx, m, ro, r.watch)
+	return d.watched(ctx, m, ro, r)
 }
 
 // unlessBroken gives up a version in shadow where the error is about its bundle.
@@ -327,9 +327,20 @@ func (d *Deployer) shadowed(ctx context.Context, m *Model, ro *registry.Rollout,
 	return true, nil
 }
 
-// watched ends the phase watch: the version stays, or it is rolled back.
-func (d *Deployer) watched(ctx context.Context, m *Model, ro *registry.Rollout, w *watch) (bool, error) {
+// watched ends the phase watch: the version stays, or it is rolled back. It stays
+// as well where nothing can be compared any more: while a rollout is open, no
+// other begins.
+func (d *Deployer) watched(ctx context.Context, m *Model, ro *registry.Rollout, r *reading) (bool, error) {
+	w := r.watch
 	worse, over := w.verdict()
+	if worse == "" && !over && !r.compared {
+		why, err := d.incomparable(ctx, m, ro)
+		if err != nil {
+			return false, err // the watch goes on all the same
+		}
+		r.compared, w.ended = why == "", why
+		_, over = w.verdict()
+	}
 	log := d.cfg.Log.With("model", m.Name, "version", ro.Version)
 	switch {
 	case worse != "":
@@ -341,7 +352,11 @@ func (d *Deployer) watched(ctx context.Context, m *Model, ro *registry.Rollout, 
 		if err := d.cfg.Registry.Finish(ctx, ro.ID, w.report()); err != nil {
 			return false, err
 		}
-		log.Info("a rollout is done")
+		if w.ended != "" {
+			log.Warn("a rollout ends before its time; the version stays", "why", w.ended)
+		} else {
+			log.Info("a rollout is done")
+		}
 	}
 	return worse != "" || over, nil
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/millrace/millrace/deploy/registry"
 	"github.com/millrace/millrace/features"
+	"github.com/millrace/millrace/trainer/bundle"
 	"github.com/millrace/millrace/trainer/learn"
 )
 
@@ -86,11 +87,8 @@ func TestBrokenBundlesNeverServe(t *testing.T) {
 		"it is gone while no deployer lives": {remove, true, false, "it is not in"},
 		"it was trained on other features":   {func(w *world, _ int) { w.cfg.Models[0].Set = "0123456789abcdef" }, false, false, "the project now defines 0123456789abcdef; train again"},
 		"the model is another kind":          {func(w *world, _ int) { w.cfg.Models[0].Task = learn.Regression }, false, false, "and this is the regression model buys"},
-		"its key is not trusted": {func(w *world, _ int) {
-			w.key = ed25519.NewKeyFromSeed([]byte("another 32 bytes another 32 bytes")[:32])
-		}, false, false, "not trusted here"},
-		"the server has another one":       {func(w *world, _ int) { w.versions[1] = w.versions[0] }, true, true, "and the version is bundle"},
-		"the server scores in another way": {func(w *world, _ int) { w.skewed = true }, true, true, "and the bundle scores"},
+		"the server has another one":         {func(w *world, _ int) { w.versions[1] = w.versions[0] }, true, true, "and the version is bundle"},
+		"the server scores in another way":   {func(w *world, _ int) { w.skewed = true }, true, true, "and the bundle scores"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -105,7 +103,7 @@ func TestBrokenBundlesNeverServe(t *testing.T) {
 			if test.inShadow {
 				w.pass(step, 1, w.in(registry.InShadow))
 			}
-			as, key := w.cfg.Models[0], w.key
+			as := w.cfg.Models[0]
 			test.damage(w, n)
 			w.pass(step, 10, func() bool { return w.version(n).State == registry.Broken })
 			wantEqual(t, "champion", w.serving().Champion, 1)
@@ -115,7 +113,7 @@ func TestBrokenBundlesNeverServe(t *testing.T) {
 			i := slices.IndexFunc(events, func(e registry.Event) bool { return e.What == string(registry.Broken) })
 			wantText(t, events[i].Why, test.why)
 
-			w.cfg.Models[0], w.key, w.skewed = as, key, false
+			w.cfg.Models[0], w.skewed = as, false
 			n = w.approved(right)
 			w.pass(step, 60, w.in(registry.Done))
 			wantEqual(t, "champion", w.serving().Champion, n)
@@ -156,9 +154,76 @@ func TestWhatMayPassIsWaitedFor(t *testing.T) {
 	fails("too many levels of symbolic links")
 	must(t, os.Remove(folder))
 	must(t, os.Rename(folder+".away", folder))
+	key := w.key
+	w.key = ed25519.NewKeyFromSeed([]byte("another 32 bytes another 32 bytes")[:32])
+	fails(`not trusted here; if it is a trainer of yours, print its key there by "millrace keys show"`)
+	w.key = key
 	must(t, d.Step(t.Context()))
 	wantEqual(t, "state", w.version(n).State, registry.Shadow)
 	wantEqual(t, "problems", len(d.Problems()), 0)
+}
+
+// TestKeyIsNoLongerTrusted in shadow: the version waits for the key there as well.
+func TestKeyIsNoLongerTrusted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, true)
+	n := w.approved(right)
+	w.pass(w.steps(), 1, w.in(registry.InShadow))
+	w.predict(w.cfg.Models[0].Steps.Shadow)
+	trusted := w.cfg.Trusted
+	w.cfg.Trusted = func() ([]ed25519.PublicKey, error) { return nil, nil }
+	d := w.deployer()
+	if err := d.Step(t.Context()); !errors.Is(err, bundle.ErrUntrusted) {
+		t.Errorf("%v, want that its key is not trusted", err)
+	}
+	wantEqual(t, "state", w.version(n).State, registry.Shadow)
+	w.cfg.Trusted = trusted
+	w.pass(w.steps(), 60, w.in(registry.Done))
+}
+
+// TestFeaturesChangeInWatch: what cannot be compared any more ends by itself, and
+// the next versions go their way.
+func TestFeaturesChangeInWatch(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, true)
+	w.champion()
+	w.approved(right)
+	w.pass(w.steps(), 60, w.in(registry.Watching))
+	w.inputs = slices.Clone(inputs)
+	w.inputs[1].Fingerprint = "0123456789abcdef"
+	w.cfg.Models[0].Set = bundle.SetID(w.inputs)
+	w.pass(w.steps(), 1, w.in(registry.Done))
+	wantText(t, w.seen().Ended, "version 2 cannot be compared with version 1 any more: bundle ")
+	wantText(t, w.seen().Ended, "and the project now defines "+w.cfg.Models[0].Set)
+	wantEqual(t, "champion", w.serving().Champion, 2)
+
+	w.approved(right) // beside one of other features
+	w.pass(w.steps(), 60, w.in(registry.Done))
+	wantText(t, w.seen().Ended, "version 3 cannot be compared with version 2 any more")
+	wantEqual(t, "champion", w.serving().Champion, 3)
+
+	w.approved(right)
+	w.pass(w.steps(), 60, w.in(registry.Done))
+	wantEqual(t, "why it ended", w.seen().Ended, "")
+	wantEqual(t, "answers awaited", w.seen().Awaited, 0)
+	wantEqual(t, "champion", w.serving().Champion, 4)
+}
+
+// TestBundlesAreAwayInWatch: labels are compared all the same.
+func TestBundlesAreAwayInWatch(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, true)
+	w.champion()
+	w.approved(right)
+	w.pass(w.steps(), 60, w.in(registry.Watching))
+	must(t, os.Rename(w.dir, w.dir+".away"))
+	d := w.deployer()
+	w.pass(func() {
+		if err := d.Step(t.Context()); err != nil {
+			wantText(t, err.Error(), "the folder of bundles cannot be read")
+		}
+	}, 60, w.in(registry.Done))
+	wantEqual(t, "answers awaited", w.seen().Awaited, 0)
 }
 
 // TestApprovalsOfWhatIsSuperseded: two versions are approved, and a third is in

@@ -40,6 +40,7 @@ type reading struct {
 
 	watch    *watch // in phase watch
 	examples *pipeline.ExampleReader
+	compared bool // its two versions fit the model
 
 	told time.Time // when the registry was last told
 	last string    // and what

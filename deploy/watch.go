@@ -38,6 +38,7 @@ type watch struct {
 	last    int64   // the time of its newest answer
 	sum     float64 // of its differences
 	huge    string  // an answer after which nothing needs to be compared; empty: none
+	ended   string  // why nothing can be compared any more; empty: it can
 
 	unanswered int // predictions that the version answered, and no label came
 	unpaired   int // labels of predictions that only the version has scored
@@ -131,7 +132,7 @@ func (w *watch) verdict() (worse string, over bool) {
 	case found:
 		return fmt.Sprintf("its loss is greater than that of %s by at least %.4g, and %.4g is put up with, after %d answers", named(w.before), lo, w.model.Steps.WorseBy, rows), false
 	}
-	return "", rows >= w.model.Steps.Watch && !math.IsInf(lo, -1)
+	return "", w.ended != "" || rows >= w.model.Steps.Watch && !math.IsInf(lo, -1)
 }
 
 // A watchReport is what a rollout in phase watch has seen.
@@ -140,6 +141,7 @@ type watchReport struct {
 	Awaited    int      `json:"awaited"`           // how many more until the watch is over
 	Blocks     int      `json:"blocks"`            // stretches of time that the answers fill
 	Waits      string   `json:"waits,omitempty"`   // why it is not over though no more are awaited
+	Ended      string   `json:"ended,omitempty"`   // why it is over all the same
 	Worse      *float64 `json:"worse_by"`          // mean difference of losses; null: no answers
 	AtLeast    *float64 `json:"worse_by_at_least"` // its lower bound; null: too few blocks
 	Unanswered int      `json:"unanswered"`        // predictions without a label
@@ -148,7 +150,7 @@ type watchReport struct {
 
 func (w *watch) report() json.RawMessage {
 	_, lo, blocks, rows := w.differs.Verdict()
-	r := watchReport{Answers: rows, Awaited: max(0, w.model.Steps.Watch-rows), Blocks: blocks, Unanswered: w.unanswered, Unpaired: w.unpaired}
+	r := watchReport{Answers: rows, Awaited: max(0, w.model.Steps.Watch-rows), Blocks: blocks, Ended: w.ended, Unanswered: w.unanswered, Unpaired: w.unpaired}
 	if rows > 0 {
 		mean := w.sum / float64(rows)
 		r.Worse = &mean

@@ -127,6 +127,7 @@ type world struct {
 	cfg      Config
 	random   *rand.Rand
 	versions []*bundle.Bundle // from 1
+	inputs   []bundle.Input   // of the project's model
 	hours    int64
 	pending  []feedback.Prediction
 	seq      [partitions]int64
@@ -140,7 +141,7 @@ func newWorld(t *testing.T, topics bool) *world {
 	b, err := broker.Start(broker.Options{Log: slog.New(slog.DiscardHandler)})
 	must(t, err)
 	t.Cleanup(func() { b.Close() })
-	w := &world{school: newSchool(t), random: rand.New(rand.NewPCG(1, 2)), path: filepath.Join(t.TempDir(), "registry.db")}
+	w := &world{school: newSchool(t), inputs: inputs, random: rand.New(rand.NewPCG(1, 2)), path: filepath.Join(t.TempDir(), "registry.db")}
 	w.cluster, err = streams.Connect([]string{b.Addr()})
 	must(t, err)
 	t.Cleanup(w.cluster.Close)
@@ -179,7 +180,7 @@ func (w *world) deployer() *Deployer {
 func (w *world) candidate(chance func([]features.Value) float64) int {
 	w.t.Helper()
 	n := len(w.versions) + 1
-	b := w.train(uint64(n), inputs, chance)
+	b := w.train(uint64(n), w.inputs, chance)
 	w.versions = append(w.versions, b)
 	now := time.Now()
 	run, err := w.registry.AddRun(w.t.Context(), registry.Run{
@@ -241,16 +242,21 @@ func (w *world) history() (lines []string) {
 	return lines
 }
 
-// score is what a version answers; 0 is the base rate.
+// score is what a version answers; 0 is the base rate, which answers as well where
+// the version is of other features.
 func (w *world) score(version int, x []features.Value) feedback.Score {
 	w.t.Helper()
-	if version == 0 {
+	if !w.fits(version) {
 		return feedback.Score{Value: 0.5}
 	}
 	b := w.versions[version-1]
 	value, err := b.Score(x)
 	must(w.t, err)
 	return feedback.Score{Version: version, Bundle: b.ID(), Value: value}
+}
+
+func (w *world) fits(version int) bool {
+	return version != 0 && w.versions[version-1].Manifest().Set == bundle.SetID(w.inputs)
 }
 
 // predict does what the server does in an hour.
@@ -261,9 +267,9 @@ func (w *world) predict(n int) {
 	for i := range n {
 		x := randomVector(w.random)
 		at := w.hours*hour + int64(i)*(hour/perHour)
-		p := feedback.Prediction{ID: fmt.Sprintf("%d.%d", w.hours, i), Model: model, Time: at, Set: bundle.SetID(inputs), Vector: x, Score: w.score(s.Champion, x)}
+		p := feedback.Prediction{ID: fmt.Sprintf("%d.%d", w.hours, i), Model: model, Time: at, Set: bundle.SetID(w.inputs), Vector: x, Score: w.score(s.Champion, x)}
 		p.Key = p.ID
-		if s.Shadow != registry.NoVersion && !w.offline {
+		if s.Shadow != registry.NoVersion && !w.offline && (s.Shadow == 0 || w.fits(s.Shadow)) {
 			shadow := w.score(s.Shadow, x)
 			if w.skewed {
 				shadow.Value = math.Nextafter(shadow.Value, 1)
