@@ -173,6 +173,9 @@ func flatten(doc json.RawMessage) map[string]string {
 	return fields
 }
 
+// isMember is what stands for a text that is in a list.
+const isMember = "yes"
+
 func flattenInto(fields map[string]string, path string, x any) {
 	below := func(name string) string {
 		if path == "" {
@@ -190,7 +193,7 @@ func flattenInto(fields map[string]string, path string, x any) {
 			name := strconv.Itoa(i)
 			switch v := value.(type) {
 			case string:
-				name, value = v, "yes"
+				name, value = v, isMember
 			case map[string]any:
 				if s, ok := v["name"].(string); ok {
 					name = s

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -227,8 +228,19 @@ func printFields(w io.Writer, title string, doc json.RawMessage) error {
 	}
 	fmt.Fprintf(w, "\n%s\n", title)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, path := range slices.Sorted(maps.Keys(fields)) {
-		fmt.Fprintf(t, "  %s\t%s\n", oneLine(path, 100), oneLine(fields[path], 200))
+	var members []string // of the list that is being gone over
+	paths := slices.Sorted(maps.Keys(fields))
+	for i, path := range paths {
+		list, member, _ := strings.Cut(path, ".")
+		if fields[path] != isMember {
+			fmt.Fprintf(t, "  %s\t%s\n", oneLine(path, 100), oneLine(fields[path], 200))
+			continue
+		}
+		members = append(members, member)
+		if i+1 == len(paths) || !strings.HasPrefix(paths[i+1], list+".") {
+			fmt.Fprintf(t, "  %s\t%s\n", oneLine(list, 100), oneLine(strings.Join(members, ", "), 1000))
+			members = nil
+		}
 	}
 	return t.Flush()
 }
