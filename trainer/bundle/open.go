@@ -53,7 +53,7 @@ func Open(dir, id string, trusted []ed25519.PublicKey) (*Bundle, error) {
 	}
 	b, err := openFolder(filepath.Join(dir, id), id, trusted)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("bundle %s: it is not in %s; copy its folder there, or train the model again: %w", short(id), dir, err)
+		return nil, fmt.Errorf("bundle %s: it is not in %s; copy its folder there, or make it again by \"%s\": %w", short(id), dir, reproduce, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("bundle %s: %w", short(id), err)
@@ -100,7 +100,11 @@ func openFolder(folder, id string, trusted []ed25519.PublicKey) (*Bundle, error)
 	return b, nil
 }
 
-const advice = "remove the bundle's folder, and restore it from a copy or train the model again"
+// advice is for a bundle that was damaged. Training goes on and makes others: of
+// one spec there is one run.
+const advice = "remove the bundle's folder, and restore it from a copy, or make it again by \"" + reproduce + "\""
+
+const reproduce = "millrace runs reproduce RUN --dir DATA/models"
 
 // decodeManifest reads manifest.json and checks what it says by itself.
 func decodeManifest(data []byte, m *Manifest) error {

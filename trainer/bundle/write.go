@@ -35,6 +35,10 @@ const (
 	tempAge = 24 * time.Hour
 )
 
+// ErrInTheWay is wrapped by the error of Write where the folder of the bundle is
+// there and was damaged. It says nothing against what was to be written.
+var ErrInTheWay = errors.New("is there already, and does not open")
+
 // Contents is what a bundle is made of.
 type Contents struct {
 	Manifest  Manifest // Format, Set and Files are set by Write, and so is KindName of its inputs
@@ -194,7 +198,7 @@ func install(temp, dir, id string, trusted ed25519.PublicKey) error {
 		return err
 	}
 	if _, err := openFolder(final, id, []ed25519.PublicKey{trusted}); err != nil {
-		return fmt.Errorf("%s is there already, and does not open: %w", final, err)
+		return fmt.Errorf("%s %w; remove that folder, and the bundle can be written: %w", final, ErrInTheWay, err)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"encoding/json"
+	"errors"
 	"maps"
 	"math"
 	"os"
@@ -113,7 +114,7 @@ func TestWriteAgain(t *testing.T) {
 // open.
 func TestWriteOverDamaged(t *testing.T) {
 	for name, want := range map[string]string{
-		bundle.WeightsName:  "is there already, and does not open: weights.bin: its SHA-256 is",
+		bundle.WeightsName:  "is there already, and does not open; remove that folder, and the bundle can be written: weights.bin: its SHA-256 is",
 		bundle.ManifestName: "it was changed or damaged; remove the bundle's folder",
 		"profile.json":      "profile.json is missing; remove the bundle's folder",
 	} {
@@ -132,7 +133,7 @@ func TestWriteOverDamaged(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if _, err := bundle.Write(dir, &w.contents, w.key); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := bundle.Write(dir, &w.contents, w.key); !errors.Is(err, bundle.ErrInTheWay) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
 		if got := names(t, dir); len(got) != 1 {
