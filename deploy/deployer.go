@@ -122,6 +122,9 @@ func (d *Deployer) Step(ctx context.Context) error {
 		note(m, d.work(ctx, m))
 	}
 	err := errors.Join(errs...)
+	if ctx.Err() != nil {
+		return err // that it was cut short says nothing of the work
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.trouble = err

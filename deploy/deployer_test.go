@@ -81,7 +81,7 @@ func TestBrokenBundlesNeverServe(t *testing.T) {
 		why      string
 	}{
 		"a byte is flipped":                  {(*world).flip, false, true, "it was changed or damaged"},
-		"it is gone":                         {remove, false, false, "copy its folder there, or train the model again"},
+		"it is gone":                         {remove, false, false, `copy its folder there, or make it again by "millrace runs reproduce RUN --dir DATA/models"`},
 		"a byte is flipped in shadow":        {(*world).flip, true, true, "it was changed or damaged"},
 		"it is gone in shadow":               {remove, true, true, "it is not in"},
 		"it is gone while no deployer lives": {remove, true, false, "it is not in"},
@@ -405,6 +405,27 @@ func TestRunDeploysAndStops(t *testing.T) {
 	must(t, <-ended)
 	wantEqual(t, "readings left", len(d.readings), 0)
 	wantEqual(t, "problems", len(d.Problems()), 0)
+}
+
+// TestAStepThatIsCut ends with its context, which is no problem of the deployer's,
+// and leaves the problem that there was.
+func TestAStepThatIsCut(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, true)
+	w.approved(right)
+	d := w.deployer()
+	cut, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, problems := range []int{0, 1} {
+		if err := d.Step(cut); !errors.Is(err, context.Canceled) {
+			t.Errorf("%v, want that it was cut", err)
+		}
+		wantEqual(t, "problems", len(d.Problems()), problems)
+		must(t, os.RemoveAll(w.dir))
+		if err := d.Step(t.Context()); err == nil {
+			t.Error("it works without a folder of bundles")
+		}
+	}
 }
 
 // TestSeveralModels: what is wrong with one does not hold up the others.
