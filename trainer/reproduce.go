@@ -85,6 +85,7 @@ func readRanges(ctx context.Context, cfg *Config, m *Model, s *spec) ([]*row, er
 	reader := pipeline.NewExampleReader(cfg.Cluster, cfg.Project, from)
 	defer reader.Close()
 	for through := false; !through; {
+		before := reader.Looked()
 		batch, err := reader.Poll(ctx)
 		if err != nil {
 			return nil, err
@@ -95,7 +96,8 @@ func readRanges(ctx context.Context, cfg *Config, m *Model, s *spec) ([]*row, er
 			}
 		}
 		next := reader.Next()
-		through = len(batch) == 0 || !slices.ContainsFunc(s.Ranges, func(g bundle.Range) bool { return next[g.Partition] < g.Next })
+		atEnd := len(batch) == 0 && slices.Equal(before, reader.Looked()) // an empty batch alone may be of copies
+		through = atEnd || !slices.ContainsFunc(s.Ranges, func(g bundle.Range) bool { return next[g.Partition] < g.Next })
 	}
 	for i := range b.passed {
 		b.passed[i] = s.Known + 1
@@ -138,11 +140,15 @@ func begins(ctx context.Context, cfg *Config, s *spec) ([]int64, error) {
 // differ names the files of two bundles that differ. Nothing can be said where
 // the first is not at hand.
 func differ(cfg *Config, then, dir, now string) []string {
-	a, err := bundle.Open(cfg.Bundles, then, cfg.Trusted)
+	keys, err := cfg.Trusted()
 	if err != nil {
 		return []string{}
 	}
-	b, err := bundle.Open(dir, now, cfg.Trusted)
+	a, err := bundle.Open(cfg.Bundles, then, keys)
+	if err != nil {
+		return []string{}
+	}
+	b, err := bundle.Open(dir, now, keys)
 	if err != nil {
 		return []string{}
 	}

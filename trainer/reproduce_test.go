@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/millrace/millrace/deploy/registry"
+	"github.com/millrace/millrace/feedback"
+	"github.com/millrace/millrace/streams"
 	"github.com/millrace/millrace/trainer/learn"
 	"github.com/millrace/millrace/trainer/learn/ftrl"
 )
@@ -39,6 +41,26 @@ func TestReproduceIsByteIdentical(t *testing.T) {
 	}
 	if len(r.runs()) < 4 {
 		t.Errorf("%d runs", len(r.runs()))
+	}
+}
+
+// TestReproduceReadsOnPastCopies has more copies between the examples than one
+// read returns, as a join leaves them that was killed again and again.
+func TestReproduceReadsOnPastCopies(t *testing.T) {
+	m := testModel()
+	r := newRig(t, m, 1)
+	w := newWorld(t, &m, 47, 1, 150, planted)
+	r.write(w, 20)
+	last := w.records[0][r.sent[0]-1].AppendJSON(nil)
+	copies := slices.Repeat([]streams.Record{{Value: last}}, 10_000)
+	if _, err := r.producer.Produce(t.Context(), feedback.ExamplesTopic(project), copies); err != nil {
+		t.Fatal(err)
+	}
+	r.write(w, w.hours)
+	r.step(r.loop())
+	run, c := r.runs()[0], r.config()
+	if got, err := Reproduce(t.Context(), &c, &m, &run, t.TempDir()); err != nil || !got.Identical {
+		t.Errorf("%+v, %v", got, err)
 	}
 }
 

@@ -71,6 +71,11 @@ func (r *ExampleReader) Poll(ctx context.Context) ([]ExampleAt, error) {
 // returned, for a later reader to begin at; nil before the topic was found.
 func (r *ExampleReader) Next() []int64 { return slices.Clone(r.log.next) }
 
+// Looked returns, by partition, the offset after the last record that Poll has
+// looked at, which may be a copy that it left out; nil before the topic was
+// found. While it moves, a Poll that returns nothing is not at the topic's end.
+func (r *ExampleReader) Looked() []int64 { return slices.Clone(r.log.looked) }
+
 // Close ends the connections.
 func (r *ExampleReader) Close() { r.log.close() }
 
@@ -119,6 +124,7 @@ type tailer struct {
 
 	readers []*streams.Reader // by partition; nil: the topic was not found yet
 	next    []int64           // by partition, for its owner to keep
+	looked  []int64           // by partition, the offset after the last record that take was given
 	broken  error             // a record that take refused; it is for good
 }
 
@@ -149,6 +155,7 @@ func (t *tailer) poll(ctx context.Context, take func(*streams.Record) error) err
 				}
 				return t.broken
 			}
+			t.looked[rec.Partition] = rec.Offset + 1
 			some = true
 		}
 	}
@@ -185,7 +192,7 @@ func (t *tailer) open(ctx context.Context) error {
 		}
 		begin[p] = max(first, next[p]-t.before)
 	}
-	t.next = next
+	t.next, t.looked = next, slices.Clone(begin)
 	for p := range n {
 		t.readers = append(t.readers, t.cluster.Reader(t.topic, p, begin[p]))
 	}
