@@ -111,7 +111,7 @@ func (l *Loop) build(run *registry.Run, m *Model, s *spec, rows []*row, summary 
 // aboutFiles reports whether an error is about the disk, and not about what was
 // to be written there or was read from it.
 func aboutFiles(err error) bool {
-	return errors.As(err, new(*fs.PathError)) && !errors.Is(err, fs.ErrNotExist) || errors.As(err, new(*os.LinkError))
+	return errors.Is(err, bundle.ErrInTheWay) || errors.As(err, new(*fs.PathError)) && !errors.Is(err, fs.ErrNotExist) || errors.As(err, new(*os.LinkError))
 }
 
 func (l *Loop) note(ctx context.Context, run registry.Run, version *registry.Version, rows int) error {
@@ -184,6 +184,9 @@ func (l *Loop) accepted(b *book) (*profile.Profile, error) {
 			continue
 		}
 		last, err := l.open(run.bundle)
+		if errors.Is(err, bundle.ErrUntrusted) {
+			return nil, err // else a trainer that trusts the key would decide otherwise
+		}
 		if err != nil {
 			l.cfg.Log.Warn("the last training set is unknown; the new one is compared with the schema alone", "model", b.model.Name, "error", err)
 			return nil, nil
@@ -209,7 +212,11 @@ func (l *Loop) open(id string) (*bundle.Bundle, error) {
 	if b := l.loaded[id]; b != nil {
 		return b, nil
 	}
-	b, err := bundle.Open(l.cfg.Bundles, id, l.cfg.Trusted)
+	keys, err := l.cfg.Trusted()
+	if err != nil {
+		return nil, err
+	}
+	b, err := bundle.Open(l.cfg.Bundles, id, keys)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -323,6 +324,38 @@ func TestOutagesOfTheDiskAreTriedAgain(t *testing.T) {
 	want.write(w, w.hours)
 	want.step(want.loop())
 	if p := l.Problems(); len(p) != 0 || !slices.Equal(r.outcome(), want.outcome()) || len(r.runs()) == 0 {
+		t.Errorf("%q, %.500q", p, r.outcome())
+	}
+}
+
+// TestDamagedFolderIsInTheWay has a folder of the next bundle's name, damaged, as
+// a disk leaves it: that is no failed run, whose spec would never be tried again.
+func TestDamagedFolderIsInTheWay(t *testing.T) {
+	m := testModel()
+	w := newWorld(t, &m, 11, 1, 150, planted)
+	want := newRig(t, m, 1)
+	want.write(w, w.hours)
+	want.step(want.loop())
+	r := newRig(t, m, 1)
+	r.write(w, w.hours)
+	folder := filepath.Join(r.config().Bundles, want.runs()[0].Bundle)
+	if err := errors.Join(os.MkdirAll(folder, 0o700), os.WriteFile(filepath.Join(folder, "weights.bin"), []byte("half"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	l := r.loop()
+	for range 2 {
+		if err := l.Step(t.Context()); !errors.Is(err, bundle.ErrInTheWay) {
+			t.Fatalf("%v, want that a folder is in the way", err)
+		}
+	}
+	if p := l.Problems(); len(p) != 1 || !strings.Contains(p[0], folder+" is there already, and does not open; remove that folder") || len(r.runs()) != 0 {
+		t.Errorf("%q, %.500q", p, r.outcome())
+	}
+	if err := os.RemoveAll(folder); err != nil {
+		t.Fatal(err)
+	}
+	r.step(l)
+	if p := l.Problems(); len(p) != 0 || !slices.Equal(r.outcome(), want.outcome()) {
 		t.Errorf("%q, %.500q", p, r.outcome())
 	}
 }

@@ -72,9 +72,13 @@ func (l *Loop) judgeOn(ctx context.Context, b *book, v, champion *registry.Versi
 		return l.giveUp(ctx, v, champion.Number, "the budget of %v false promotions a year is spent (%.2f left): raise gate.false_per_year, or make fewer candidates", b.model.Gate.PerYear, left)
 	}
 	// It is opened anew: what was deleted or damaged since it was trained shows.
-	candidate, err := bundle.Open(l.cfg.Bundles, v.Bundle, l.cfg.Trusted)
+	keys, err := l.cfg.Trusted()
+	if err != nil {
+		return err
+	}
+	candidate, err := bundle.Open(l.cfg.Bundles, v.Bundle, keys)
 	switch {
-	case aboutFiles(err):
+	case aboutFiles(err), errors.Is(err, bundle.ErrUntrusted): // both may pass
 		return err
 	case err != nil:
 		l.cfg.Log.Error("a candidate cannot be loaded and is not judged", "model", v.Model, "version", v.Number, "error", err)

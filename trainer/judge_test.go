@@ -1,8 +1,10 @@
 package trainer
 
 import (
+	"crypto/ed25519"
 	"encoding/json"
 	"errors"
+	"io/fs"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/millrace/millrace/deploy/registry"
 	"github.com/millrace/millrace/features"
+	"github.com/millrace/millrace/trainer/bundle"
 	"github.com/millrace/millrace/trainer/eval"
 )
 
@@ -235,6 +238,43 @@ func TestBundleIsGone(t *testing.T) {
 		if len(r.versions()) != 2 {
 			t.Errorf("%s: %d versions", c.name, len(r.versions()))
 		}
+	}
+}
+
+// TestKeyIsNotTrusted waits for it, says so, and goes on once it is trusted.
+func TestKeyIsNotTrusted(t *testing.T) {
+	m := testModel()
+	r := newRig(t, m, 1)
+	w := newWorld(t, &m, 27, 1, 190, planted)
+	r.write(w, 100)
+	r.step(r.loop())
+	r.write(w, w.hours)
+	c := r.config()
+	c.Trusted = func() ([]ed25519.PublicKey, error) { return nil, nil }
+	l := New(c)
+	defer l.Close()
+	for range 2 {
+		if err := l.Step(t.Context()); !errors.Is(err, bundle.ErrUntrusted) {
+			t.Fatalf("%v, want that the key is not trusted", err)
+		}
+	}
+	if p := l.Problems(); len(p) != 1 || !strings.Contains(p[0], `"millrace keys trust FILE"`) {
+		t.Errorf("%q", p)
+	}
+	if v := r.versions(); len(v) != 1 || v[0].State != registry.Judging {
+		t.Errorf("%+v", v)
+	}
+	l.cfg.Trusted = func() ([]ed25519.PublicKey, error) { return nil, fs.ErrNotExist }
+	if err := l.Step(t.Context()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%v, want that there are no keys", err)
+	}
+	l.cfg.Trusted = trusted
+	r.step(l)
+	want := newRig(t, m, 1)
+	want.write(w, w.hours)
+	want.step(want.loop())
+	if p := l.Problems(); len(p) != 0 || !slices.Equal(r.outcome(), want.outcome()) {
+		t.Errorf("%q, %.500q", p, r.outcome())
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -33,8 +34,8 @@ type Config struct {
 	Bundles    string // the directory that bundles are written to
 	SchemaFile func(model string) string
 	Sign       ed25519.PrivateKey
-	Trusted    []ed25519.PublicKey
-	Code       string // version of this program
+	Trusted    func() ([]ed25519.PublicKey, error) // asked before each bundle is opened, for keys come and go
+	Code       string                              // version of this program
 	Log        *slog.Logger
 }
 
@@ -84,6 +85,9 @@ func (l *Loop) Run(ctx context.Context) error {
 // rates, candidates, judgements.
 func (l *Loop) Step(ctx context.Context) error {
 	err := l.step(ctx)
+	if ctx.Err() != nil {
+		return err // that it was cut short says nothing of the work
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.trouble = err
@@ -178,6 +182,7 @@ func (l *Loop) read(ctx context.Context) (more bool, err error) {
 			return false, fmt.Errorf("model %s: %d examples wait for a partition of the topic of examples that falls behind: see that its join is at work, then start again", b.model.Name, len(b.waiting))
 		}
 	}
+	before := l.reader.Looked()
 	batch, err := l.reader.Poll(ctx)
 	if gone := new(streams.OutOfRange); errors.As(err, &gone) {
 		l.cfg.Log.Warn("the topic of examples was made anew or has lost what comes next; it is read again from where it begins", "error", err)
@@ -200,7 +205,7 @@ func (l *Loop) read(ctx context.Context) (more bool, err error) {
 		}
 		b.release()
 	}
-	return len(batch) > 0, nil
+	return !slices.Equal(before, l.reader.Looked()), nil // a batch of copies alone is empty
 }
 
 // begin makes the books.

@@ -269,11 +269,16 @@ func (r *rig) topic(partitions int) {
 // key signs in tests.
 func key() ed25519.PrivateKey { return ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)) }
 
+// trusted are the keys that are trusted in tests.
+func trusted() ([]ed25519.PublicKey, error) {
+	return []ed25519.PublicKey{key().Public().(ed25519.PublicKey)}, nil
+}
+
 func (r *rig) config() Config {
 	return Config{
 		Project: project, Models: []Model{r.model}, Cluster: r.cluster, Registry: r.registry, Bundles: filepath.Join(r.dir, "models"),
 		SchemaFile: func(model string) string { return filepath.Join(r.dir, "schemas", model+".yaml") },
-		Sign:       key(), Trusted: []ed25519.PublicKey{key().Public().(ed25519.PublicKey)}, Code: r.code, Log: slog.New(slog.NewTextHandler(&r.logged, nil)),
+		Sign:       key(), Trusted: trusted, Code: r.code, Log: slog.New(slog.NewTextHandler(&r.logged, nil)),
 	}
 }
 

@@ -21,7 +21,7 @@ func trainerConfig(e *engines, reg *registry.Registry, keys *bundle.Keys) traine
 	p := e.project
 	c := trainer.Config{
 		Project: p.Name, Cluster: e.cluster, Registry: reg, Bundles: p.ModelsDir(), SchemaFile: p.SchemaFile,
-		Sign: keys.Private(), Trusted: keys.Trusted(), Code: readVersion().code(), Log: e.log,
+		Sign: keys.Private(), Trusted: trusted(p), Code: readVersion().code(), Log: e.log,
 	}
 	for i := range p.Models {
 		c.Models = append(c.Models, p.Models[i].Model)

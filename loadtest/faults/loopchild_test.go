@@ -226,7 +226,7 @@ func (l *loop) trainerConfig() trainer.Config {
 	p := l.project
 	c := trainer.Config{
 		Project: p.Name, Cluster: l.cluster, Registry: l.registry, Bundles: p.ModelsDir(), SchemaFile: p.SchemaFile,
-		Sign: l.keys.Private(), Trusted: l.keys.Trusted(), Code: "faults", Log: l.log,
+		Sign: l.keys.Private(), Trusted: l.trusted, Code: "faults", Log: l.log,
 	}
 	for i := range p.Models {
 		c.Models = append(c.Models, p.Models[i].Model)
