@@ -45,17 +45,18 @@ type book struct {
 }
 
 const (
-	// maxRows bounds the rows kept for candidates that wait to be judged, and
-	// those that wait for a partition: as many as the largest window.
-	maxRows = maxWindow
+	// maxRows bounds the rows in memory, and those that wait for a partition: of the
+	// largest window and of those that candidates wait for maxWindow are kept, and
+	// the quarter more is for moving them about not too often.
+	maxRows = maxWindow + maxWindow/4
 
 	never = math.MinInt64
 )
 
 func newBook(m *Model, partitions int) *book {
-	limit := max(m.Train.Window, 8*m.Gate.Rows)
+	limit := min(max(m.Train.Window, 8*m.Gate.Rows), maxWindow)
 	return &book{
-		model: m, set: bundle.SetID(m.Inputs), limit: limit, full: 2 * limit, at: map[rowKey]*row{}, passed: slices.Repeat([]int64{never}, partitions),
+		model: m, set: bundle.SetID(m.Inputs), limit: limit, full: min(2*limit, maxRows), at: map[rowKey]*row{}, passed: slices.Repeat([]int64{never}, partitions),
 		known: never, before: newRates(m.binary()), forgotten: never, hold: math.MaxInt64,
 	}
 }
@@ -153,7 +154,8 @@ func (b *book) put(r *row) {
 }
 
 // forget keeps the newest limit rows, and those that candidates wait for. It
-// comes when there are twice as many, so that a row is moved about once.
+// comes when there are twice as many, so that a row is moved about once, or at
+// maxRows.
 func (b *book) forget() {
 	b.rows = slices.DeleteFunc(b.rows, func(r *row) bool { return r.corrected })
 	old := max(0, len(b.rows)-b.limit)
@@ -163,14 +165,14 @@ func (b *book) forget() {
 		}
 		return -1
 	})
-	old = max(min(old, held), len(b.rows)-maxRows)
+	old = max(min(old, held), len(b.rows)-maxWindow)
 	for _, r := range b.rows[:old] {
 		b.before.add(r)
 		b.forgotten = r.known
 		delete(b.at, r.key())
 	}
 	b.rows = slices.Delete(b.rows, 0, old)
-	b.full = max(2*b.limit, len(b.rows)+b.limit)
+	b.full = min(max(2*b.limit, len(b.rows)+b.limit), maxRows)
 }
 
 // newest are the newest window of rows, byKnown.

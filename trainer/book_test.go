@@ -295,3 +295,37 @@ func TestFreshSinceALaterRun(t *testing.T) {
 		t.Errorf("%d are new, want %d; %d corrections", b.fresh, want, corrections)
 	}
 }
+
+// TestBooksAreBounded asks for more rows than are held, and has a candidate wait
+// for all of them.
+func TestBooksAreBounded(t *testing.T) {
+	for _, c := range []struct{ window, gate int }{{maxWindow, 1000}, {1000, maxGateRows}, {1000, 10 * maxWindow}, {maxWindow/2 + 1, 1000}} {
+		m := testModel()
+		m.Train.Window, m.Gate.Rows = c.window, c.gate
+		if b := newBook(&m, 1); b.limit < c.window || b.limit > maxWindow || b.full <= b.limit || b.full > maxRows {
+			t.Errorf("%+v: %d rows are kept, and there may be %d", c, b.limit, b.full)
+		}
+	}
+	m := testModel()
+	b := newBook(&m, 1)
+	b.hold = never
+	b.rows = slices.Repeat([]*row{{known: 1}}, maxRows)
+	b.forget()
+	if n := len(b.rows); n != maxWindow || b.full <= n || b.full > maxRows {
+		t.Errorf("%d rows are kept, and there may be %d", n, b.full)
+	}
+}
+
+// TestGateRowsThatNoBookHolds refuses them, and what else is wrong with a gate.
+func TestGateRowsThatNoBookHolds(t *testing.T) {
+	m := testModel()
+	m.Gate = m.Gate.WithDefaults()
+	for rows, want := range map[int]string{
+		maxGateRows: "", maxGateRows + 1: "rows: 1000001: give at most 1000000", -1: "rows: -1: give 1 to",
+	} {
+		m.Gate.Rows = rows
+		if err := m.CheckGate(); (err == nil) != (want == "") || err != nil && !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%d rows: %v, want %q", rows, err, want)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package trainer
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -23,6 +24,22 @@ type Model struct {
 	FTRL   ftrl.Params
 	Train  Schedule
 	Gate   eval.Gate
+}
+
+// maxGateRows bounds the rows of a gate. Those that come while their labels are
+// awaited need room in memory as well.
+const maxGateRows = maxWindow / 2
+
+// CheckGate says what is wrong with a gate that has its defaults: by itself, and
+// for what a trainer can hold of the rows that it asks for.
+func (m *Model) CheckGate() error {
+	if err := m.Gate.Check(); err != nil {
+		return err
+	}
+	if m.Gate.Rows > maxGateRows {
+		return fmt.Errorf("rows: %d: give at most %d; a trainer holds %d examples of a model, and others come while the labels of these are awaited", m.Gate.Rows, maxGateRows, maxWindow)
+	}
+	return nil
 }
 
 func (m *Model) binary() bool { return m.Task == learn.Binary }

@@ -18,8 +18,8 @@ type Schedule struct {
 	Window int           // a candidate learns from the newest so many examples; default 200000
 }
 
-// maxWindow bounds the examples that a trainer holds in memory: with twenty
-// features each, two million are about 2 GB.
+// maxWindow bounds the examples of a model that a trainer keeps in memory: with
+// twenty features each, two million are about 2 GB.
 const maxWindow = 2_000_000
 
 // WithDefaults returns s with what it leaves out filled in.

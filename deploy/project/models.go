@@ -259,7 +259,7 @@ func (c *checker) model(p *Project, m *Model, path []string) {
 	for _, part := range []struct {
 		key string
 		err error
-	}{{"learner", m.FTRL.Check()}, {"train", m.Train.Check()}, {"gate", m.Gate.Check()}, {"rollout", m.Rollout.Check()}} {
+	}{{"learner", m.FTRL.Check()}, {"train", m.Train.Check()}, {"gate", m.CheckGate()}, {"rollout", m.Rollout.Check()}} {
 		if part.err != nil {
 			c.fault(at(part.key), "%v", part.err)
 		}
