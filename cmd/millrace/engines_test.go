@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,6 +18,7 @@ import (
 	"github.com/millrace/millrace/features"
 	"github.com/millrace/millrace/features/expr"
 	"github.com/millrace/millrace/features/online/pebble"
+	"github.com/millrace/millrace/feedback"
 	"github.com/millrace/millrace/streams"
 	"github.com/millrace/millrace/streams/broker"
 )
@@ -85,6 +88,107 @@ func TestKafkaAway(t *testing.T) {
 	}
 	awaitLine(t, "", ready)
 	awaitLine(t, "", kept)
+}
+
+// withExamples are a project with a model, and the Kafka that it runs on.
+func withExamples(t *testing.T, o broker.Options) (*engines, *broker.Broker) {
+	t.Helper()
+	p, err := project.Parse("shop.yaml", []byte(`project: shop
+sources:
+  orders: {keyed_by: [customer], event_time: at, fields: {customer: string, amount: float, paid: bool, at: time}}
+views:
+  spend: {source: orders, entity: [customer], features: {sum_30d: {sum: amount, window: 30d}}}
+models:
+  pays: {task: binary, features: [spend.sum_30d], label: {source: orders, join: next_event, value: paid, horizon: 7d}}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := broker.Start(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() })
+	p.Lake.Dir = t.TempDir()
+	e := &engines{log: o.Log, project: p}
+	if e.cluster, err = connect(t.Context(), []string{b.Addr()}); err != nil {
+		t.Fatal(err)
+	}
+	e.producer = streams.NewProducer(e.cluster)
+	t.Cleanup(func() { e.producer.Close(); e.cluster.Close() })
+	if err := e.ensureSources(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return e, b
+}
+
+// archiving runs a project's archive until stop is called.
+func archiving(t *testing.T, e *engines) (kept func() string, stop func()) {
+	t.Helper()
+	lake, err := newArchive(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- lake.run(ctx) }()
+	return func() string { return strings.Join(lake.problems(), "\n") }, func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestLakeWithoutTopicOfExamples has topics of feedback and of examples that do
+// not go together: events are kept all the same.
+func TestLakeWithoutTopicOfExamples(t *testing.T) {
+	e, _ := withExamples(t, broker.Options{Log: slog.New(slog.DiscardHandler)})
+	for topic, partitions := range map[string]int{feedback.Topic("shop"): 2, feedback.ExamplesTopic("shop"): 3} {
+		if err := e.cluster.Ensure(t.Context(), topic, partitions, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	event := streams.Record{Value: []byte(`{"customer": "ann", "amount": 1.5, "paid": true, "at": "2026-01-01T00:00:00Z"}`), Partition: 0}
+	if _, err := e.producer.Produce(t.Context(), e.project.Sources[0].Topic, []streams.Record{event}); err != nil {
+		t.Fatal(err)
+	}
+	kept, stop := archiving(t, e)
+	awaitLine(t, "lake: the tables of examples wait for their topic: ", kept)
+	stop()
+	var files []string
+	err := filepath.WalkDir(e.project.Lake.Dir, func(path string, d fs.DirEntry, err error) error {
+		if strings.HasSuffix(path, ".parquet") && strings.Contains(path, "events_orders") {
+			files = append(files, path)
+		}
+		return err
+	})
+	if err != nil || len(files) != 1 {
+		t.Errorf("the lake has the files %q, %v; want one of events", files, err)
+	}
+}
+
+// TestLakeWaitsForTopicOfExamples starts the archive while Kafka is away.
+func TestLakeWaitsForTopicOfExamples(t *testing.T) {
+	o := broker.Options{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler)}
+	e, b := withExamples(t, o)
+	_, port, _ := net.SplitHostPort(b.Addr())
+	o.Port, _ = strconv.Atoi(port)
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	kept, stop := archiving(t, e)
+	awaitLine(t, "lake: the tables of examples wait for their topic: ", kept)
+	b, err := broker.Start(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	awaitLine(t, "", kept)
+	stop()
+	if n, err := e.cluster.Partitions(t.Context(), feedback.ExamplesTopic("shop")); err != nil || n == 0 {
+		t.Errorf("the topic of examples has %d partitions, %v", n, err)
+	}
 }
 
 // TestReadySaysDiskIsFull gives the embedded broker a disk without any space,

@@ -52,6 +52,7 @@ type archive struct {
 	tables []table
 
 	mu     sync.Mutex
+	topic  error         // why the topic of examples is not made yet
 	failed []string      // why tables are no longer kept
 	waits  map[int]error // why it is not known who keeps a table, by its index
 }
@@ -99,30 +100,56 @@ func examplesTable(p *project.Project, m *project.Model) lake.Examples {
 	return x
 }
 
-// run archives until ctx ends. What stops one table stops nothing else.
+// run archives until ctx ends. What stops one table stops nothing else: those of
+// events do not wait for the topic of examples either.
 func (a *archive) run(ctx context.Context) error {
-	if len(a.tables) > 0 && len(a.e.project.Models) > 0 {
-		if err := a.ensureFeedback(ctx); err != nil {
-			return err
+	examples := feedback.ExamplesTopic(a.e.project.Name)
+	var all sync.WaitGroup
+	var later []int
+	for i := range a.tables {
+		if a.tables[i].topic == examples {
+			later = append(later, i)
+		} else {
+			all.Go(func() { a.keep(ctx, i) })
 		}
 	}
-	var all sync.WaitGroup
-	for i := range a.tables {
-		all.Go(func() { a.keep(ctx, i) })
+	if len(later) > 0 && a.ensureFeedback(ctx) {
+		for _, i := range later {
+			all.Go(func() { a.keep(ctx, i) })
+		}
 	}
 	all.Wait()
 	<-ctx.Done()
 	return nil
 }
 
+// ensurePause is the pause after a try to make the topic of examples that failed.
+const ensurePause = time.Second
+
 // ensureFeedback makes the topic of examples, which the join may not have made
-// yet.
-func (a *archive) ensureFeedback(ctx context.Context) error {
-	_, err := pipeline.EnsureFeedback(ctx, a.e.cluster, a.e.project.Name, a.e.topicConfig())
-	if ctx.Err() != nil {
-		return nil
+// yet. It returns false if ctx ends before that.
+func (a *archive) ensureFeedback(ctx context.Context) bool {
+	for {
+		_, err := pipeline.EnsureFeedback(ctx, a.e.cluster, a.e.project.Name, a.e.topicConfig())
+		if ctx.Err() != nil {
+			return false
+		}
+		a.mu.Lock()
+		before := a.topic
+		a.topic = err
+		a.mu.Unlock()
+		if err == nil {
+			return true
+		}
+		if before == nil || before.Error() != err.Error() {
+			a.e.log.Warn("the lake waits for the topic of examples; trying again", "error", err)
+		}
+		select {
+		case <-time.After(ensurePause):
+		case <-ctx.Done():
+			return false
+		}
 	}
-	return err
 }
 
 // keep archives one table. Of several processes one does: the owner of the
@@ -178,6 +205,9 @@ func (a *archive) problems() []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	out := append([]string(nil), a.failed...)
+	if a.topic != nil {
+		out = append(out, fmt.Sprintf("lake: the tables of examples wait for their topic: %v", a.topic))
+	}
 	for i, t := range a.tables {
 		if err := a.waits[i]; err != nil {
 			out = append(out, fmt.Sprintf("lake: table %s waits to be given its partitions: %v", t.name, err))
