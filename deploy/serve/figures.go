@@ -89,6 +89,9 @@ func (s *Server) modelProblems() (lines []string) {
 		}
 		lines = append(lines, line)
 	}
+	if n, why := s.cfg.Spool.Apart(); n > 0 {
+		lines = append(lines, fmt.Sprintf("%d predictions of the spool are kept apart, for the log refuses them; mend what follows, and start again, which tries them once more: %v", n, why))
+	}
 	return lines
 }
 

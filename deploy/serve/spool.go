@@ -42,7 +42,8 @@ var ErrSpoolFull = errors.New("the spool is full")
 //
 // It is a directory of segments, as many files, which spoolfile.go describes.
 // Records are added to the last segment, and the oldest is removed when the log
-// has all of it. So there is no place in a file to remember.
+// has all of it. So there is no place in a file to remember. What the log refuses
+// for good is kept apart: see spoolapart.go.
 type Spool struct {
 	dir  string
 	lock *os.File
@@ -54,9 +55,15 @@ type Spool struct {
 	segments []segment // oldest first
 	tail     *tail     // of the last segment; nil: the next record starts one
 	next     uint64    // the number of the next segment
-	bytes    int64     // of all segments
-	records  int       // that the log does not have yet
+	bytes    int64     // of all segments, and of what is kept apart
+	records  int       // that the log does not have yet, without those that are kept apart
 	stuck    error     // why not
+	apart    int       // records that are kept apart
+	refusal  error     // why the last of them is
+
+	// Of the goroutine that drains.
+	draining uint64       // the segment that it is at
+	refused  map[int]bool // the records of that which are kept apart, by their place in it
 }
 
 // A segment is one file.
@@ -141,7 +148,7 @@ func (s *Spool) load() error {
 			return err
 		}
 	}
-	return nil
+	return s.retry(s.dir)
 }
 
 // take counts a segment in, after what is there, and cuts off what was being
@@ -184,7 +191,7 @@ func (s *Spool) adopt(o orphan) error {
 			return err
 		}
 	}
-	return syncDir(s.dir)
+	return errors.Join(s.retry(o.dir), syncDir(s.dir))
 }
 
 // Close lets go of the directory. What waits is there when it is opened again.
@@ -287,8 +294,8 @@ func (s *Spool) detach(t *tail) {
 }
 
 // Drain brings what waits to the log, oldest first, until ctx ends: write
-// returns when the log has all records of a call. It is called by one
-// goroutine.
+// returns when the log has all records of a call. Where its error is a
+// *streams.Refusal it has written none of them. It is called by one goroutine.
 func (s *Spool) Drain(ctx context.Context, write func(context.Context, []streams.Record) error) {
 	for ctx.Err() == nil {
 		number, ok := s.oldest()
@@ -344,8 +351,11 @@ func (s *Spool) drain(ctx context.Context, number uint64, write func(context.Con
 		return err
 	}
 	records, _ := parseSegment(data)
-	for chunk := range slices.Chunk(records, drainRecords) {
-		if err := write(ctx, chunk); err != nil {
+	if number != s.draining {
+		s.draining, s.refused = number, map[int]bool{}
+	}
+	for first := 0; first < len(records); first += drainRecords {
+		if err := s.bring(ctx, records[first:min(first+drainRecords, len(records))], first, write); err != nil {
 			return err
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -268,6 +269,86 @@ func TestSpoolSaysWhyItWaits(t *testing.T) {
 	})
 	if n, _, why := s.Waiting(); n != 0 || why != nil {
 		t.Errorf("%d wait because of %v", n, why)
+	}
+}
+
+// TestSpoolKeepsApart has a log that refuses two records, and once is away just
+// after that: the others come to it in order, and the two are tried again by the
+// spool that is opened next, here or by another process.
+func TestSpoolKeepsApart(t *testing.T) {
+	for _, adopted := range []bool{false, true} {
+		dir := t.TempDir()
+		before := openSpool(t, dir, 0)
+		s := before
+		if adopted {
+			s = openSpool(t, dir, 0)
+		}
+		for i := range 6 {
+			must(t, s.Add(spoolRecord(fmt.Sprintf("%03d", i))))
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var got []string
+		away := true
+		s.Drain(ctx, func(_ context.Context, records []streams.Record) error {
+			for _, r := range records {
+				if v := string(r.Value); v == "001" || v == "004" {
+					return fmt.Errorf("produce: %w", &streams.Refusal{Problem: v + " is too large"})
+				}
+			}
+			for _, r := range records {
+				if string(r.Value) == "003" && away {
+					away = false
+					return errFlaw
+				}
+				got = append(got, string(r.Value))
+				if string(r.Value) == "005" {
+					cancel()
+				}
+			}
+			return nil
+		})
+		if want := []string{"000", "002", "000", "002", "003", "005"}; !slices.Equal(got, want) {
+			t.Errorf("the log has %q, want %q", got, want)
+		}
+		_, size, stuck := s.Waiting()
+		if n, why := s.Apart(); n != 2 || size == 0 || stuck != nil || why == nil || why.Error() != "produce: 004 is too large" {
+			t.Errorf("%d are kept apart in %d bytes: %v, %v", n, size, why, stuck)
+		}
+		must(t, s.Close())
+		if adopted {
+			must(t, before.Close())
+		}
+		s = openSpool(t, dir, 0)
+		must(t, s.Add(spoolRecord("new")))
+		if got := drained(t, s); !slices.Equal(got, []string{"001", "004", "new"}) {
+			t.Errorf("%q are tried again", got)
+		}
+		if n, why := s.Apart(); n != 0 || why != nil {
+			t.Errorf("%d are kept apart: %v", n, why)
+		}
+		must(t, s.Close())
+	}
+}
+
+// TestServerSaysWhatIsKeptApart has one record in the spool that is larger than
+// the topic takes: those behind it come to the log.
+func TestServerSaysWhatIsKeptApart(t *testing.T) {
+	m := newModelWorld(t, nil)
+	m.seed()
+	m.champion("rises")
+	must(t, m.cfg.Spool.Add(&streams.Record{Key: []byte("k"), Value: make([]byte, 2<<20)}))
+	m.predict("rises", askA) // goes behind it
+	ctx, cancel := context.WithCancel(t.Context())
+	var drainer sync.WaitGroup
+	drainer.Go(func() { m.drain(ctx) })
+	until(t, "the spool is empty", func() bool { waiting, _, _ := m.cfg.Spool.Waiting(); return waiting == 0 })
+	cancel()
+	drainer.Wait()
+	if got := m.written(); len(got) != 1 {
+		t.Errorf("the topic has %d predictions, want 1", len(got))
+	}
+	if r := m.get("/readyz"); r.Code != 503 || !strings.Contains(r.Body.String(), "1 predictions of the spool are kept apart") || !strings.Contains(r.Body.String(), "max.message.bytes") {
+		t.Errorf("%d %s", r.Code, r.Body)
 	}
 }
 
