@@ -241,9 +241,17 @@ func TestBundleIsGone(t *testing.T) {
 	}
 }
 
-// TestKeyIsNotTrusted waits for it, says so, and goes on once it is trusted.
+// TestKeyIsNotTrusted waits for it, says so, and goes on once it is trusted: where
+// a candidate is to be judged, and where another is due before that.
 func TestKeyIsNotTrusted(t *testing.T) {
+	for name, per := range map[string]time.Duration{"judged": 1000 * time.Hour, "due": time.Hour} {
+		t.Run(name, func(t *testing.T) { keyIsNotTrusted(t, per) })
+	}
+}
+
+func keyIsNotTrusted(t *testing.T, per time.Duration) {
 	m := testModel()
+	m.Train.Per = per
 	r := newRig(t, m, 1)
 	w := newWorld(t, &m, 27, 1, 190, planted)
 	r.write(w, 100)
