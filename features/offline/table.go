@@ -9,6 +9,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -91,8 +92,8 @@ func (t *textTable) guess(ctx context.Context, want map[string]features.Kind) er
 		if err != nil {
 			return err
 		}
-		if can == nil {
-			can = make([]kindSet, len(t.names))
+		for len(can) < len(cells) {
+			can = append(can, 0)
 		}
 		for i, cell := range cells {
 			if t.missing(cell) {
@@ -106,7 +107,7 @@ func (t *textTable) guess(ctx context.Context, want map[string]features.Kind) er
 	}
 	for i, name := range t.names {
 		set := kindSet(0)
-		if can != nil {
+		if i < len(can) {
 			set = can[i]
 		}
 		t.fields = append(t.fields, features.Field{Name: name, Kind: set.choose(want[name]), Optional: true})
@@ -176,8 +177,8 @@ func (t *textTable) rows(ctx context.Context) iter.Seq2[[]features.Value, error]
 				yield(nil, err)
 				return
 			}
+			clear(row)
 			for i, cell := range cells {
-				row[i] = features.Value{}
 				if !t.missing(cell) {
 					row[i], _ = t.value(cell, t.fields[i].Kind) // guess has read them all
 				}
@@ -189,8 +190,9 @@ func (t *textTable) rows(ctx context.Context) iter.Seq2[[]features.Value, error]
 	}
 }
 
-// lines reads the cells of each row, by the columns of the first line, which it
-// sets. They are valid until the next row.
+// lines reads the cells of each row, by the names of the columns, which it sets.
+// A line of JSON may have columns that none before it had: those have fewer cells.
+// They are valid until the next row.
 func (t *textTable) lines(ctx context.Context) iter.Seq2[[]string, error] {
 	return func(yield func([]string, error) bool) {
 		in, err := os.Open(t.path)
@@ -227,8 +229,15 @@ func (t *textTable) scan(ctx context.Context, in io.Reader, do func([]string) bo
 			t.names = line.columns
 			err = errors.Join(checkTwice(line.columns), checkTable(len(line.columns)))
 		default:
+			if t.json {
+				err = file.widen(line.columns)
+				t.names = file.columns
+			}
 			file.cells = file.cells[:0]
-			if err = file.arrange(line); err == nil && !do(file.cells) {
+			if err == nil {
+				err = file.arrange(line)
+			}
+			if err == nil && !do(file.cells) {
 				return nil
 			}
 		}
@@ -240,4 +249,14 @@ func (t *textTable) scan(ctx context.Context, in io.Reader, do func([]string) bo
 		return fmt.Errorf("offline: %s: there is nothing in it", t.path)
 	}
 	return nil
+}
+
+// widen adds the columns of a line that no line before it had.
+func (f *probeFile) widen(columns []string) error {
+	for i, name := range columns {
+		if (i >= len(f.columns) || f.columns[i] != name) && !slices.Contains(f.columns, name) {
+			f.columns = append(f.columns, name)
+		}
+	}
+	return checkTable(len(f.columns))
 }
