@@ -1,11 +1,9 @@
 package registry
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -116,12 +114,4 @@ func (r *Registry) Run(ctx context.Context, id int64) (Run, error) {
 		err = &refusal{ErrNotFound, fmt.Sprintf("registry: there is no run %d", id)}
 	}
 	return run, r.wrap(ctx, fmt.Sprintf("run %d", id), err)
-}
-
-// RunOf returns the run of a model that has the bytes of this spec, if there is
-// one.
-func (r *Registry) RunOf(ctx context.Context, model string, spec json.RawMessage) (Run, bool, error) {
-	sum := sha256.Sum256(spec)
-	run, ok, err := one(ctx, r.reads, scanRun, runColumns+`WHERE model = ? AND spec_sum = ?`, model, sum[:])
-	return run, ok && bytes.Equal(run.Spec, spec), r.wrap(ctx, "the run of a spec", err)
 }
