@@ -63,7 +63,7 @@ func (a *asked) prediction() *Prediction {
 }
 
 // Pass ends a tick: it emits a Passed example if others went before since the
-// last one, or if a minute of tick time went by.
+// last one, or if ten seconds of tick time went by.
 func (s *Shard) Pass(emit func(*Example)) {
 	if s.clock == features.NoTime || !s.emitted && s.passed != features.NoTime && s.clock-s.passed < passEvery {
 		return

@@ -18,8 +18,9 @@ const (
 )
 
 // passEvery is how much tick time passes at most between two Passed examples,
-// in microseconds: readers judge by it how far the labels are.
-const passEvery = int64(time.Minute / time.Microsecond)
+// in microseconds. Readers go by the partition that has passed least, so that this
+// is for how long one with nothing to say holds up the labels of the others.
+const passEvery = int64(10 * time.Second / time.Microsecond)
 
 // maxOrigins bounds the origins that a shard remembers: partitions of the
 // sources of labels, for each model. Of those beyond copies are not known at
