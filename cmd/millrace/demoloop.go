@@ -20,23 +20,23 @@ import (
 
 // A loopResult is what the loop of the demo has done.
 type loopResult struct {
-	Predictions  int64 `json:"predictions"`
-	Examples     int64 `json:"examples"`
-	Unanswered   int64 `json:"unanswered"`
-	Pending      int64 `json:"pending"`
-	Candidates   int   `json:"candidates"`
-	Inconclusive int   `json:"inconclusive"`
-	Approved     int   `json:"approved"`
-	Deployed     int   `json:"deployed"`
+	Predictions  int64       `json:"predictions"`
+	Examples     int64       `json:"examples"`
+	Unanswered   int64       `json:"unanswered"`
+	Pending      int64       `json:"pending"`
+	Candidates   int         `json:"candidates"`
+	Inconclusive int         `json:"inconclusive"`
+	Approved     int         `json:"approved"`
+	Deployed     int         `json:"deployed"`
+	Dropped      int         `json:"dropped_requests"`
+	RolledBack   int         `json:"rolled_back"`
+	LogLoss      demoLosses  `json:"logloss"`
+	Gain         interval    `json:"logloss_gain_interval"`
+	GainOfFirst  interval    `json:"logloss_gain_over_first_interval"`
+	AUC          eval.Number `json:"auc"`
+	Seconds      *float64    `json:"seconds_candidate_to_deployed"`
 
-	waiting     int         // for a person's review
-	Dropped     int         `json:"dropped_requests"`
-	RolledBack  int         `json:"rolled_back"`
-	LogLoss     demoLosses  `json:"logloss"`
-	Gain        interval    `json:"logloss_gain_interval"`
-	GainOfFirst interval    `json:"logloss_gain_over_first_interval"`
-	AUC         eval.Number `json:"auc"`
-	Seconds     *float64    `json:"seconds_candidate_to_deployed"`
+	waiting int // for a person's review
 }
 
 // Losses are over the predictions that a champion has answered.

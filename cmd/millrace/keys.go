@@ -50,7 +50,7 @@ type keysTrustCmd struct {
 }
 
 func (keysTrustCmd) Help() string {
-	return `From now on the servers and the deployer of this project open the models that this key has signed; a trainer does from its next start on. Whoever holds the private half can put models into it that way, so be sure where the file comes from: compare the key's name with what keys show prints there.
+	return `From now on the servers, the deployer and the trainer of this project open the models that this key has signed. Whoever holds the private half can put models into it that way, so be sure where the file comes from: compare the key's name with what keys show prints there.
 
 Example:
 

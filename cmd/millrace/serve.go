@@ -16,7 +16,7 @@ type serveCmd struct {
 }
 
 func (serveCmd) Help() string {
-	return `Serves HTTP only: lookups of features from Redis, predictions, and events for the topics in Kafka. "millrace pipeline" beside it applies the events. Start as many as you like.
+	return `Serves HTTP only: lookups of features from Redis, predictions, and events and outcomes for the topics in Kafka. "millrace pipeline" beside it applies the events, and "millrace join" the outcomes. Where the project has models, registry.db, models/ and keys/ of the project's data have to be in its data folder, too. Start as many as you like.
 
 Example:
 

@@ -108,15 +108,6 @@ func NewModels(r Registry, dir string, trusted func() ([]ed25519.PublicKey, erro
 	return m, nil
 }
 
-// find returns the model of that name, or nil.
-func (m *Models) find(name string) *model {
-	i, ok := slices.BinarySearchFunc(m.models, name, func(x *model, name string) int { return strings.Compare(x.Name, name) })
-	if !ok {
-		return nil
-	}
-	return m.models[i]
-}
-
 func (m *Models) names() []string {
 	names := make([]string, len(m.models))
 	for i, x := range m.models {

@@ -254,3 +254,13 @@ func (m *modelWorld) restart() {
 	m.broker, err = broker.Start(broker.Options{Dir: m.world.dir, Port: n, Log: quiet})
 	must(m.t, err)
 }
+
+// find returns the model of that name, or nil.
+func (m *Models) find(name string) *model {
+	for _, x := range m.models {
+		if x.Name == name {
+			return x
+		}
+	}
+	return nil
+}
