@@ -34,11 +34,12 @@ type follower struct {
 	poison map[int64]string // offsets whose record made the code panic, with the panic
 
 	// What follows is one attempt's: from the stored progress to the first error.
-	state online.State
-	dead  outbox
-	done  int64 // records since the last commit
-	since time.Time
-	at    int64 // offset of the record that is being applied; -1: what is being done is not about one
+	reader *streams.Reader
+	state  online.State
+	dead   outbox
+	done   int64 // records since the last commit
+	since  time.Time
+	at     int64 // offset of the record that is being applied; -1: what is being done is not about one
 
 	confirmed time.Time // when the store last proved to be where the shard left it
 }
@@ -79,71 +80,109 @@ func (f *follower) follow(ctx context.Context, w worker) {
 // runAttempts calls attempt until ctx ends. A shard that must stop stays in the
 // status, so that people see why.
 func runAttempts(ctx context.Context, h *Host, status *tracked, attempt func(context.Context) error) {
-	log := h.cfg.Log.With("stage", status.Stage, "view", status.View, "topic", status.Topic, "partition", status.Partition)
-	for wait := pause(0); ctx.Err() == nil; {
+	var wait pause
+	for ctx.Err() == nil {
 		began := time.Now()
 		err := attempt(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		var stop *stopError
-		var conflict *online.Conflict
-		switch {
-		case errors.Is(err, errAgain):
-			continue
-		case errors.As(err, &stop):
-			log.Error("stopped", "why", stop.why)
-			h.update(status, func(s *Status) { s.Phase, s.Problem = Stopped, stop.why })
+		if time.Since(began) > 10*time.Second {
+			wait = 0
+		}
+		next, stopped := h.failed(status, err, wait)
+		if stopped {
 			<-ctx.Done()
 			return
-		case errors.As(err, &conflict):
-			log.Warn("another owner has committed; starting again from the store in a second", "error", err)
-			wait = pause(time.Second)
-		default:
-			log.Warn("waiting to try again", "error", err)
-			if time.Since(began) > 10*time.Second {
-				wait = 0
-			}
-			wait = wait.next()
 		}
-		h.update(status, func(s *Status) { s.Phase, s.Problem = Waiting, err.Error() })
-		wait.sleep(ctx)
+		if wait = next; wait > 0 {
+			wait.sleep(ctx)
+		}
 	}
+}
+
+// failed notes why an attempt has ended, and returns how long to wait before the
+// next, after a wait before this one, or that there must be none.
+func (h *Host) failed(status *tracked, err error, waited pause) (wait pause, stopped bool) {
+	log := h.cfg.Log.With("stage", status.Stage, "view", status.View, "topic", status.Topic, "partition", status.Partition)
+	var stop *stopError
+	var conflict *online.Conflict
+	switch {
+	case errors.Is(err, errAgain):
+		return 0, false
+	case errors.As(err, &stop):
+		log.Error("stopped", "why", stop.why)
+		h.update(status, func(s *Status) { s.Phase, s.Problem = Stopped, stop.why })
+		return 0, true
+	case errors.As(err, &conflict):
+		log.Warn("another owner has committed; starting again from the store in a second", "error", err)
+		wait = pause(time.Second)
+	default:
+		log.Warn("waiting to try again", "error", err)
+		wait = waited.next()
+	}
+	h.update(status, func(s *Status) { s.Phase, s.Problem = Waiting, err.Error() })
+	return wait, false
 }
 
 // attempt goes on from the stored progress until something fails.
 func (f *follower) attempt(ctx context.Context, w worker) error {
-	if err := f.begin(ctx, w); err != nil {
+	if err := f.open(ctx, w); err != nil {
 		return err
 	}
-	reader := f.host.cfg.Cluster.Reader(f.topic, f.shard.Index, f.state.Progress.Next)
-	defer reader.Close()
-	f.status.follow(reader)
-	defer f.status.follow(nil)
-	began := f.state.Progress
-	began.Origins = slices.Clone(began.Origins)
-	f.host.update(f.status, func(s *Status) { s.Phase, s.Problem, s.Progress = Running, "", began })
+	defer f.close()
 	for {
-		batch, err := reader.Fetch(ctx)
+		batch, err := f.reader.Fetch(ctx)
 		if err != nil {
 			return explain(err)
 		}
-		if err := f.take(ctx, w, batch.Records); err != nil {
+		if err := f.turn(ctx, w, batch, commitDelay); err != nil {
 			return err
 		}
-		caughtUp := batch.Next >= batch.HighWater
-		if f.done > 0 && (caughtUp || f.done >= commitRecords || time.Since(f.since) >= commitDelay) {
-			if err := w.commit(ctx); err != nil {
-				return err
-			}
-		}
-		if len(batch.Records) == 0 {
-			if err := f.confirm(ctx); err != nil {
-				return err
-			}
-		}
-		f.host.update(f.status, func(s *Status) { s.HighWater = batch.HighWater })
 	}
+}
+
+// open goes to the stored progress.
+func (f *follower) open(ctx context.Context, w worker) error {
+	if err := f.begin(ctx, w); err != nil {
+		return err
+	}
+	f.reader = f.host.cfg.Cluster.Reader(f.topic, f.shard.Index, f.state.Progress.Next)
+	f.status.follow(f.reader)
+	began := f.state.Progress
+	began.Origins = slices.Clone(began.Origins)
+	f.host.update(f.status, func(s *Status) { s.Phase, s.Problem, s.Progress = Running, "", began })
+	return nil
+}
+
+func (f *follower) close() {
+	if f.reader == nil {
+		return
+	}
+	f.status.follow(nil)
+	f.reader.Close()
+	f.reader = nil
+}
+
+// turn has a batch applied, and what was applied committed: at the log's end, and
+// where some of it has waited for so long.
+func (f *follower) turn(ctx context.Context, w worker, batch streams.Batch, delay time.Duration) error {
+	if err := f.take(ctx, w, batch.Records); err != nil {
+		return err
+	}
+	caughtUp := batch.Next >= batch.HighWater
+	if f.done > 0 && (caughtUp || f.done >= commitRecords || time.Since(f.since) >= delay) {
+		if err := w.commit(ctx); err != nil {
+			return err
+		}
+	}
+	if len(batch.Records) == 0 {
+		if err := f.confirm(ctx); err != nil {
+			return err
+		}
+	}
+	f.host.update(f.status, func(s *Status) { s.HighWater = batch.HighWater })
+	return nil
 }
 
 // begin takes the state from the store and makes sure that the log is the one

@@ -19,7 +19,10 @@ type merge struct {
 	host   *Host
 	status *tracked
 	lanes  []*lane
-	wake   chan struct{}
+
+	cancel  context.CancelFunc
+	reading sync.WaitGroup
+	wake    chan struct{} // has one when a lane has been given a batch
 }
 
 // mergeChunk is how many records are written together.
@@ -75,20 +78,28 @@ func (m *merge) add(ctx context.Context, src *features.Source, space, rest strin
 // run reads the lanes and calls step until something fails. It ends the reading
 // before it returns.
 func (m *merge) run(ctx context.Context, step func(context.Context) error) error {
-	ctx, cancel := context.WithCancel(ctx)
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	defer cancel()
-	m.wake = make(chan struct{}, len(m.lanes))
-	for i, l := range m.lanes {
-		wg.Go(func() { m.read(ctx, l, i == 0) })
-	}
-	m.host.update(m.status, func(s *Status) { s.Phase, s.Problem = Running, "" })
+	m.start(ctx)
+	defer m.stop()
 	for {
 		if err := step(ctx); err != nil {
 			return err
 		}
 	}
+}
+
+// start begins to read the lanes, until stop or until ctx ends.
+func (m *merge) start(ctx context.Context) {
+	ctx, m.cancel = context.WithCancel(ctx)
+	m.wake = make(chan struct{}, len(m.lanes))
+	for i, l := range m.lanes {
+		m.reading.Go(func() { m.read(ctx, l, i == 0) })
+	}
+	m.host.update(m.status, func(s *Status) { s.Phase, s.Problem = Running, "" })
+}
+
+func (m *merge) stop() {
+	m.cancel()
+	m.reading.Wait()
 }
 
 // read fetches a lane's batches until ctx ends. The reader of one lane speaks
@@ -121,22 +132,15 @@ func (m *merge) read(ctx context.Context, l *lane, speaks bool) {
 	}
 }
 
-// gather takes the lanes' new batches, and waits until no lane that may have
-// older records than the others is without one, and some lane has one; or, if
-// atEnd, until all that is there has been read.
+// gather takes the lanes' new batches, and waits until they are ready, and some
+// lane has records; or, if atEnd, until all that is there has been read.
 func (m *merge) gather(ctx context.Context, atEnd bool) error {
 	for {
-		some, all := false, true
-		for _, l := range m.lanes {
-			if len(l.records) == 0 {
-				if err := l.take(); err != nil {
-					return err
-				}
-			}
-			some = some || len(l.records) > 0
-			all = all && (len(l.records) > 0 || l.caughtUp)
+		some, ready, err := m.look()
+		if err != nil {
+			return err
 		}
-		if (some || atEnd) && all {
+		if (some || atEnd) && ready {
 			return nil
 		}
 		select {
@@ -145,6 +149,22 @@ func (m *merge) gather(ctx context.Context, atEnd bool) error {
 		case <-m.wake:
 		}
 	}
+}
+
+// look takes the lanes' new batches. It reports whether some lane has records,
+// and whether none is without that may have older ones than the others.
+func (m *merge) look() (some, ready bool, err error) {
+	ready = true
+	for _, l := range m.lanes {
+		if len(l.records) == 0 {
+			if err := l.take(); err != nil {
+				return false, false, err
+			}
+		}
+		some = some || len(l.records) > 0
+		ready = ready && (len(l.records) > 0 || l.caughtUp)
+	}
+	return some, ready, nil
 }
 
 // take takes the lane's next batch if there is one.

@@ -103,16 +103,7 @@ func (r *rig) eventually(what string, ok func() bool) {
 // applied waits until all of a topic has been applied under a plan.
 func (r *rig) applied(p *features.Plan, topic string) {
 	r.t.Helper()
-	for partition := range p.Source.Partitions {
-		_, next, err := r.cluster.Bounds(r.t.Context(), topic, partition)
-		if err != nil {
-			r.t.Fatal(err)
-		}
-		r.eventually(fmt.Sprintf("partition %d of %s up to %d", partition, topic, next), func() bool {
-			s, err := r.store.State(r.t.Context(), online.Shard{Space: p.Space(project), Index: partition})
-			return err == nil && s.Progress.Next >= next
-		})
-	}
+	r.eventually("all of "+topic, func() bool { return r.isApplied(p, topic) })
 }
 
 func (r *rig) rows(p *features.Plan) map[string]online.Row {

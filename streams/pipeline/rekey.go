@@ -45,9 +45,8 @@ func (r *rekeyer) run(ctx context.Context) {
 }
 
 func (r *rekeyer) attempt(ctx context.Context) error {
-	m := &merge{host: r.host, status: r.status}
-	rest := fmt.Sprintf("; for another log also delete the topic %s: records of the new one would be taken for copies of the old one's", r.topic)
-	if err := m.add(ctx, &r.plan.Source, fmt.Sprintf("%s.rekey@%016x", r.topic, r.log), rest); err != nil {
+	m, err := r.open(ctx)
+	if err != nil {
 		return err
 	}
 	return m.run(ctx, func(ctx context.Context) error {
@@ -56,6 +55,13 @@ func (r *rekeyer) attempt(ctx context.Context) error {
 		}
 		return r.write(ctx, m)
 	})
+}
+
+// open goes to the stored progress.
+func (r *rekeyer) open(ctx context.Context) (*merge, error) {
+	m := &merge{host: r.host, status: r.status}
+	rest := fmt.Sprintf("; for another log also delete the topic %s: records of the new one would be taken for copies of the old one's", r.topic)
+	return m, m.add(ctx, &r.plan.Source, fmt.Sprintf("%s.rekey@%016x", r.topic, r.log), rest)
 }
 
 // write merges what the lanes hold, writes it, and commits their progress.
