@@ -40,7 +40,8 @@ var policy = map[string][]string{
 	"streams/codec":  {"features", "features/expr", "github.com/go-json-experiment/json"},
 	"streams/lake":   {"features", "features/expr", "feedback", "streams", "streams/codec", "github.com/apache/arrow/go/v15"},
 
-	"streams/pipeline": {"features", "features/expr", "features/online", "feedback", "streams", "streams/codec"},
+	"streams/pipeline":      {"features", "features/expr", "features/online", "feedback", "streams", "streams/codec"},
+	"streams/pipeline/beam": {"streams/pipeline", "github.com/apache/beam/sdks/v2", "google.golang.org/grpc", "google.golang.org/protobuf"},
 
 	"deploy/client":  {},
 	"deploy/observe": {"github.com/prometheus/client_golang", "go.opentelemetry.io/otel"},
@@ -89,8 +90,9 @@ var inTests = []string{
 	"features", "features/expr", "streams", "deploy/serve", // what a client's test talks to
 	"deploy/registry", "feedback", "trainer/bundle", "trainer/learn", "trainer/learn/ftrl", // what it serves
 	"features/featurestest", "features/online/onlinetest", "trainer/learn/learntest",
-	"features/online/pebble", "features/online/redis", "streams/broker", "streams/codec",
+	"features/online", "features/online/pebble", "features/online/redis", "streams/broker", "streams/codec",
 	"loadtest/stocks",                                                    // real data
+	"loadtest/faults",                                                    // work for a pipeline
 	"github.com/prometheus/client_model", "github.com/prometheus/common", // read what we export
 	"github.com/rogpeppe/go-internal/testscript",
 	"github.com/segmentio/kafka-go", "github.com/twmb/franz-go", // one checks the other

@@ -33,6 +33,8 @@ const (
 	entities   = 100
 )
 
+var spec = Spec{Seed: seed, Partitions: partitions, Events: events, Entities: entities}
+
 // orders say what a child runs.
 type orders struct {
 	Project string
@@ -68,7 +70,7 @@ func TestMain(m *testing.M) {
 func (o orders) run() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	work, err := NewWork(seed, partitions, events, entities)
+	work, err := NewWork(spec)
 	if err != nil {
 		return err
 	}

@@ -31,21 +31,38 @@ type Work struct {
 // badEvery is how many events lie between two records that are not events.
 const badEvery = 50
 
-// NewWork returns the work of a seed: one view with every kind of window over
-// so many events in the topic "source", and some records that are not events.
-func NewWork(seed uint64, partitions, events, entities int) (*Work, error) {
-	world := featurestest.Large(seed, events, entities)
-	world.Source.Partitions = partitions
+// A Spec says which work. The plan depends on all of it but Events.
+type Spec struct {
+	Seed       uint64
+	Topic      string // of the events; empty: "source"
+	Partitions int
+	Events     int
+	Entities   int
+	Rekeyed    bool // the topic is keyed by the events' ids and not by the view's entity
+}
+
+// NewWork returns the work of a specification: one view with every kind of
+// window over its events, and some records that are not events.
+func NewWork(s Spec) (*Work, error) {
+	world := featurestest.Large(s.Seed, s.Events, s.Entities)
+	world.Source.Partitions = s.Partitions
+	world.Source.Topic = cmp.Or(s.Topic, world.Source.Topic)
+	if s.Rekeyed {
+		world.Source.KeyedBy = []string{world.Source.ID}
+	}
 	plan, err := features.Compile(world.Clock, world.Source, world.View)
 	if err != nil {
-		return nil, fmt.Errorf("faults: compile the view of seed %d: %w", seed, err)
+		return nil, fmt.Errorf("faults: compile the view of seed %d: %w", s.Seed, err)
 	}
-	w := &Work{Plan: plan, skipped: make([]int64, partitions)}
-	partitionOf := func(key string) int { return streams.PartitionOf([]byte(key), partitions) }
-	w.shards = world.Split(partitions, partitionOf)
+	w := &Work{Plan: plan, skipped: make([]int64, s.Partitions)}
+	partitionOf := func(key string) int { return streams.PartitionOf([]byte(key), s.Partitions) }
+	w.shards = world.Split(s.Partitions, partitionOf)
 	for i, e := range world.Events {
 		key := e.Values[featurestest.Key].Str
 		rec := streams.Record{Key: []byte(key), Value: codec.AppendJSON(nil, plan.Fields(), e.Values), Time: e.Arrival, Partition: -1}
+		if s.Rekeyed {
+			rec.Key = []byte(e.Values[featurestest.ID].Str)
+		}
 		w.Records = append(w.Records, rec)
 		if i%badEvery == badEvery/2 {
 			rec.Value = []byte(`{"key": "` + key + `", "x": }`)

@@ -62,7 +62,7 @@ type eventLog struct {
 }
 
 func newLog(t *testing.T) *eventLog {
-	work, err := NewWork(seed, partitions, events, entities)
+	work, err := NewWork(spec)
 	if err != nil {
 		t.Fatal(err)
 	}
