@@ -17,6 +17,7 @@ import (
 	"github.com/millrace/millrace/features/online"
 	"github.com/millrace/millrace/streams"
 	"github.com/millrace/millrace/streams/codec"
+	"github.com/millrace/millrace/streams/pipeline"
 )
 
 // Work is a generated log and the plan that it is applied under.
@@ -87,33 +88,35 @@ type Outcome struct {
 	Letters  []Letter              // by partition and offset
 }
 
-// ReadOutcome reads a project's rows, progress and dead letters, the last from
-// the given topic. A row in the wrong shard and a dead letter that counts twice
-// are errors.
-func (w *Work) ReadOutcome(ctx context.Context, project string, store online.Store, c *streams.Cluster, letters string) (*Outcome, error) {
+// ReadOutcome reads what has become of a plan's events in a project. A row in
+// the wrong shard, and a dead letter that counts twice, are errors.
+func ReadOutcome(ctx context.Context, plan *features.Plan, project string, store online.Store, c *streams.Cluster) (*Outcome, error) {
 	o := &Outcome{Rows: map[string]online.Row{}}
-	space := w.Plan.Space(project)
+	space, partitions := plan.Space(project), plan.Source.Partitions
 	for e, err := range store.Rows(ctx, space) {
 		if err != nil {
 			return nil, err
 		}
-		if _, twice := o.Rows[e.Key.Entity]; twice || streams.PartitionOf([]byte(e.Key.Entity), len(w.shards)) != e.Key.Shard.Index {
+		if _, twice := o.Rows[e.Key.Entity]; twice || streams.PartitionOf([]byte(e.Key.Entity), partitions) != e.Key.Shard.Index {
 			return nil, fmt.Errorf("faults: entity %q has a row in shard %d, where it does not belong", e.Key.Entity, e.Key.Shard.Index)
 		}
 		o.Rows[e.Key.Entity] = online.Row{Head: bytes.Clone(e.Row.Head), Base: bytes.Clone(e.Row.Base)}
 	}
-	for i := range w.shards {
+	for i := range partitions {
 		state, err := store.State(ctx, online.Shard{Space: space, Index: i})
 		if err != nil {
 			return nil, err
 		}
 		o.Progress = append(o.Progress, state.Progress)
 	}
-	for d, err := range streams.ReadDeadLetters(ctx, c, letters) {
+	for d, err := range streams.ReadDeadLetters(ctx, c, pipeline.DeadLetters(project)) {
 		if err != nil {
 			return nil, err
 		}
-		if d.View != w.Plan.View.Name || d.Topic != w.Plan.Source.Topic {
+		if d.Stage != "pipeline" {
+			continue
+		}
+		if d.View != plan.View.Name || d.Topic != plan.Topic(project) {
 			return nil, fmt.Errorf("faults: a dead letter of view %s, topic %s", d.View, d.Topic)
 		}
 		o.Letters = append(o.Letters, Letter{d.Partition, d.Offset, d.Reason})

@@ -246,7 +246,7 @@ func (l *eventLog) outcome(t *testing.T, o orders) *Outcome {
 		t.Fatal(err)
 	}
 	defer store.Close()
-	got, err := l.work.ReadOutcome(t.Context(), o.Project, store, l.cluster, pipeline.DeadLetters(o.Project))
+	got, err := ReadOutcome(t.Context(), l.work.Plan, o.Project, store, l.cluster)
 	if err != nil {
 		t.Fatal(err)
 	}

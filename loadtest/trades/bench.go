@@ -73,7 +73,7 @@ const project = "bench"
 
 // Run measures. It takes the directory as it is: a fresh one is expected.
 func (b Bench) Run(ctx context.Context) (res *Result, err error) {
-	plan, err := Plan(b.Partitions)
+	plan, err := Plan("", b.Partitions)
 	if err != nil {
 		return nil, err
 	}

@@ -21,10 +21,10 @@ const Symbols = 5000
 
 // Plan returns the plan of the workload: count, and sum, mean, standard
 // deviation, minimum and maximum of the price, and sum of the size, each over
-// one minute, five minutes, an hour and a day.
-func Plan(partitions int) (*features.Plan, error) {
+// one minute, five minutes, an hour and a day. An empty topic is "trades".
+func Plan(topic string, partitions int) (*features.Plan, error) {
 	source := features.Source{
-		Name: "trades", KeyedBy: []string{"s"}, EventTime: "t", Partitions: partitions,
+		Name: "trades", Topic: topic, KeyedBy: []string{"s"}, EventTime: "t", Partitions: partitions,
 		Fields: []features.Field{
 			{Name: "s", Kind: expr.String},
 			{Name: "t", Kind: expr.Time, Unit: features.EpochMillis},

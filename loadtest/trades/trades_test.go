@@ -51,7 +51,7 @@ func TestTradesFollowTheLaw(t *testing.T) {
 }
 
 func TestJSONIsWhatTheSourceReads(t *testing.T) {
-	plan, err := Plan(4)
+	plan, err := Plan("", 4)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func TestBench(t *testing.T) {
 
 // TestLatencyEndsWithThePipeline measures latency when nothing commits any more.
 func TestLatencyEndsWithThePipeline(t *testing.T) {
-	plan, err := Plan(2)
+	plan, err := Plan("", 2)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -131,7 +131,7 @@ func TestPrismEqualsLocalHost(t *testing.T) {
 
 func (r *rig) outcome(t *testing.T, project string, store online.Store) *faults.Outcome {
 	t.Helper()
-	o, err := r.work.ReadOutcome(t.Context(), project, store, r.cluster, pipeline.DeadLetters(project))
+	o, err := faults.ReadOutcome(t.Context(), r.work.Plan, project, store, r.cluster)
 	if err != nil {
 		t.Fatal(err)
 	}
