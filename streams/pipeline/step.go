@@ -76,26 +76,28 @@ func (h *Host) Stepper(part Part) (*Stepper, error) {
 }
 
 // Step applies what the log has, for about limit at most, and commits it: after
-// a step nothing is under way. While the last step's trouble calls for a pause,
-// it returns at once. Trouble is in the status and in the log; the error is nil
-// as long as going on makes sense, and else says why the part has stopped, which
-// needs a person.
+// a step nothing is under way. While the last step's trouble calls for a pause, and
+// when the part has stopped, it returns at once. Trouble is in the status and in the
+// log of the host.
 //
 // The context bounds how long a step waits for the log and the store.
-func (s *Stepper) Step(ctx context.Context, limit time.Duration) error {
+func (s *Stepper) Step(ctx context.Context, limit time.Duration) {
 	if s.stopped || time.Now().Before(s.after) {
-		return s.err()
+		return
 	}
 	err := s.once(ctx, limit)
 	if err == nil {
 		s.wait = 0
-		return nil
+		return
 	}
 	s.Close()
 	s.wait, s.stopped = s.host.failed(s.status, err, s.wait)
 	s.after = time.Now().Add(time.Duration(s.wait))
-	return s.err()
 }
+
+// Stopped reports whether the part has stopped for a reason that needs a person,
+// which is in the status.
+func (s *Stepper) Stopped() bool { return s.stopped }
 
 func (s *Stepper) once(ctx context.Context, limit time.Duration) error {
 	if !s.opened {
@@ -105,13 +107,6 @@ func (s *Stepper) once(ctx context.Context, limit time.Duration) error {
 		s.opened = true
 	}
 	return s.step(ctx, limit)
-}
-
-func (s *Stepper) err() error {
-	if st := s.Status(); s.stopped {
-		return fmt.Errorf("pipeline: %s of %s, partition %d: %s", st.Stage, st.View, st.Partition, st.Problem)
-	}
-	return nil
 }
 
 // Status returns where the part stands.

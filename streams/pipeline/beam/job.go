@@ -55,10 +55,6 @@ const (
 	PeriodicTicker Ticker = "periodic"
 )
 
-// stepLimit is how long a step goes on while there is more to apply. Longer ones
-// make larger and fewer commits, and let the other parts of a subtask wait.
-const stepLimit = 200 * time.Millisecond
-
 // Build adds the pipeline to a scope.
 func Build(s sdk.Scope, j Job) error {
 	if j.Tick < time.Millisecond {
@@ -79,7 +75,7 @@ func Build(s sdk.Scope, j Job) error {
 		return fmt.Errorf("beam: no ticker %q", j.Ticker)
 	}
 	keyed := sdk.ParDo(s.Scope("Parts"), &tickFn{Parts: len(j.Parts)}, ticks)
-	sdk.ParDo0(s.Scope("Steps"), &stepFn{Project: j.Project, Parts: j.Parts, Route: state.MakeValueState[int64]("route")}, keyed)
+	sdk.ParDo0(s.Scope("Steps"), &stepFn{Project: j.Project, Parts: j.Parts, Tick: j.Tick, Route: state.MakeValueState[int64]("route")}, keyed)
 	return nil
 }
 
@@ -88,11 +84,10 @@ type tickFn struct {
 	Parts int
 }
 
-// ProcessElement gives each part the tick's time, by the clock here.
+// ProcessElement gives each part a tick.
 func (f *tickFn) ProcessElement(_ []byte, emit func(int64, int64)) {
-	now := time.Now().UnixNano()
 	for part := range f.Parts {
-		emit(int64(part), now)
+		emit(int64(part), 0)
 	}
 }
 
@@ -101,6 +96,7 @@ func (f *tickFn) ProcessElement(_ []byte, emit func(int64, int64)) {
 type stepFn struct {
 	Project Project
 	Parts   []pipeline.Part
+	Tick    time.Duration
 	Route   state.Value[int64]
 
 	worker *worker
@@ -113,13 +109,15 @@ func (f *stepFn) Setup(ctx context.Context) error {
 	return err
 }
 
-// ProcessElement does a step. An outage is no reason to fail: the runner would
-// start the whole job again, and nothing would be better.
-func (f *stepFn) ProcessElement(ctx context.Context, _ state.Provider, part, stamp int64) error {
+// ProcessElement begins a step. Outages, and parts that have stopped and need a
+// person, are no reason to fail: the runner would start all parts again, and nothing
+// would be better.
+func (f *stepFn) ProcessElement(ctx context.Context, _ state.Provider, part, _ int64) error {
 	if part < 0 || part >= int64(len(f.Parts)) {
 		return fmt.Errorf("beam: a tick for part %d of %d", part, len(f.Parts))
 	}
-	return f.worker.tick(ctx, int(part), stamp)
+	f.worker.parts[part].tick(ctx, f.Tick)
+	return nil
 }
 
 func init() { // Beam finds types by their registered names

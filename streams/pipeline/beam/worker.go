@@ -7,17 +7,22 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	sdk "github.com/apache/beam/sdks/v2/go/pkg/beam"
 
+	"github.com/millrace/millrace/features/online"
 	"github.com/millrace/millrace/streams/pipeline"
 )
 
 const (
-	// stepWait bounds how long a step waits for the log and the store: other
-	// parts of its subtask wait behind it.
-	stepWait = 3 * time.Second
+	// stepLimit is how long a step goes on while there is more to apply. Without
+	// ticks nothing is done for longer.
+	stepLimit = 500 * time.Millisecond
+
+	// stepWait bounds how long a step waits for the log and the store.
+	stepWait = 5 * time.Second
 
 	// idleAfter is how long a part may be without a tick before it is closed:
 	// the runner has given it to another worker.
@@ -32,13 +37,16 @@ type worker struct {
 	parts []*owned
 }
 
-// An owned part is stepped by one goroutine at a time.
+// An owned part is stepped by one goroutine at a time, which holds its lock.
 type owned struct {
-	mu      sync.Mutex // held for a step
+	mu      sync.Mutex
 	stepper *pipeline.Stepper
-	stale   staleness
-	idle    *time.Timer // closes the stepper
-	counted pipeline.Status
+	began   time.Time // when the last step did
+	idle    *time.Timer
+	counted online.Progress // up to where the counts below go
+
+	// What was done since a tick last took it, for the runner's counters.
+	steps, applied, dead, stopped atomic.Int64
 }
 
 var workers struct {
@@ -87,7 +95,7 @@ func newWorker(ctx context.Context, host *pipeline.Host, parts []pipeline.Part) 
 		if err != nil {
 			return nil, err
 		}
-		o := &owned{stepper: s, stale: newStaleness()}
+		o := &owned{stepper: s}
 		o.idle = time.AfterFunc(idleAfter, o.close)
 		w.parts = append(w.parts, o)
 	}
@@ -100,43 +108,57 @@ func (o *owned) close() {
 	o.stepper.Close()
 }
 
-var (
-	counterTicks   = sdk.NewCounter("millrace", "ticks")
-	counterStale   = sdk.NewCounter("millrace", "ticks_dropped")
-	counterApplied = sdk.NewCounter("millrace", "applied")
-	counterDead    = sdk.NewCounter("millrace", "dead_letters")
-)
-
-// tick does a step of a part, unless a newer one has come since the tick was
-// made or another goroutine is at it.
-func (w *worker) tick(ctx context.Context, part int, stamp int64) error {
-	counterTicks.Inc(ctx, 1)
-	o := w.parts[part]
-	if !o.mu.TryLock() {
-		counterStale.Inc(ctx, 1)
-		return nil
-	}
-	defer o.mu.Unlock()
-	now := time.Now().UnixNano()
-	if o.stale.drop(stamp, now) {
-		counterStale.Inc(ctx, 1)
-		return nil
-	}
-	o.idle.Reset(idleAfter)
-	bounded, cancel := context.WithTimeout(ctx, stepWait)
-	defer cancel()
-	err := o.stepper.Step(bounded, stepLimit)
+// tick begins a step, unless one goes on or has begun just now: each of the
+// runner's tickers ticks for all parts. The step goes on beside the runner's bundle
+// and may outlast it. If bundles waited for steps, ticks would queue behind them,
+// and what has caught up would wait for what has not; and the SDK has one reader for
+// all bundles of a process, which a slow one holds up.
+func (o *owned) tick(ctx context.Context, interval time.Duration) {
 	o.count(ctx)
-	return err
+	if !o.mu.TryLock() {
+		return
+	}
+	if time.Since(o.began) < interval/2 {
+		o.mu.Unlock()
+		return
+	}
+	o.began = time.Now()
+	go o.step(context.WithoutCancel(ctx))
 }
 
-// count adds what the step has done to the runner's counters. After another
-// owner has been at the part they jump: they are for people.
-func (o *owned) count(ctx context.Context) {
-	s := o.stepper.Status()
-	if s.Progress.Next > o.counted.Progress.Next && o.counted.Progress.Next > 0 {
-		counterApplied.Inc(ctx, s.Progress.Counts.Applied-o.counted.Progress.Counts.Applied)
-		counterDead.Inc(ctx, s.Progress.Counts.Dead-o.counted.Progress.Counts.Dead)
+func (o *owned) step(ctx context.Context) {
+	defer o.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, stepWait)
+	defer cancel()
+	stopped := o.stepper.Stopped()
+	o.stepper.Step(ctx, stepLimit)
+	o.idle.Reset(idleAfter)
+	o.steps.Add(1)
+	if o.stepper.Stopped() && !stopped {
+		o.stopped.Add(1)
 	}
-	o.counted = s
+	// Where another owner has been at the part, the difference has what that one
+	// did: the counters are for people.
+	now := o.stepper.Status().Progress
+	if o.counted.Next > 0 && now.Next > o.counted.Next {
+		o.applied.Add(now.Counts.Applied - o.counted.Counts.Applied)
+		o.dead.Add(now.Counts.Dead - o.counted.Counts.Dead)
+	}
+	o.counted = now
+}
+
+var (
+	counterSteps   = sdk.NewCounter("millrace", "steps")
+	counterApplied = sdk.NewCounter("millrace", "applied")
+	counterDead    = sdk.NewCounter("millrace", "dead_letters")
+	counterStopped = sdk.NewCounter("millrace", "parts_stopped")
+)
+
+// count adds what was done to the runner's counters, which can be reached from
+// its bundles alone.
+func (o *owned) count(ctx context.Context) {
+	counterSteps.Inc(ctx, o.steps.Swap(0))
+	counterApplied.Inc(ctx, o.applied.Swap(0))
+	counterDead.Inc(ctx, o.dead.Swap(0))
+	counterStopped.Inc(ctx, o.stopped.Swap(0))
 }
