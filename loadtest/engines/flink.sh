@@ -1,4 +1,5 @@
-# Flink 1.19 with Beam's job server, for `engines`, which sources this file. Groups:
+# shellcheck shell=bash
+# Flink 1.19 with Beam's job server, for `engines`, which sources this file; alone it runs as `bash flink.sh start flink-local`. Groups:
 #   flink        a JobManager (flink-jm), two TaskManagers of two slots (flink-tm1, flink-tm2) and a job server (flink-js)
 #   flink-local  all of it in one process (flink-local) on the same ports; its REST service is up only while a job runs
 # flink_fetch, flink_start [GROUP], flink_stop [GROUP], flink_status [GROUP], flink_kill NODE, flink_up NODE, flink_nodes [GROUP].
@@ -82,7 +83,7 @@ flink_pid() {
 }
 
 flink_open() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
-flink_rest() { curl -fsS -m 2 "http://127.0.0.1:$(flink_port rest)/$1" 2>/dev/null; }
+flink_rest() { curl -fsS --noproxy "*" -m 2 "http://127.0.0.1:$(flink_port rest)/$1" 2>/dev/null; }
 
 # flink_node_ports NODE: the ports that it opens and that must be free
 flink_node_ports() {
@@ -161,9 +162,9 @@ flink_ready() { # NODE
   case $1 in
     flink-jm) # A new JobManager has its TaskManagers back when those that run have registered with it.
       for tm in flink-tm1 flink-tm2; do flink_pid $tm >/dev/null && nodes=$((nodes + 1)); done
-      flink_rest overview | grep -Eq "\"taskmanagers\":([$nodes-9]|[0-9]{2})" ;;
+      flink_rest overview | grep -E "\"taskmanagers\":([$nodes-9]|[0-9]{2})" >/dev/null ;;
     flink-tm*) id=$(sed -n 's/^taskmanager.resource-id: //p' "$(flink_dir "$1")/conf/flink-conf.yaml")
-      flink_rest taskmanagers | grep -q "\"$id\"" ;;
+      flink_rest taskmanagers | grep -F "\"$id\"" >/dev/null ;;
     flink-js | flink-local) flink_open "$(flink_port job)" ;;
   esac
 }
@@ -201,11 +202,11 @@ flink_stop() {
   local nodes node pid i reversed=; nodes=$(flink_nodes "${1:-flink}") || return
   for node in $nodes; do reversed="$node $reversed"; done
   for node in $reversed; do
-    pid=$(flink_pid "$node") && kill "$pid" 2>/dev/null
+    { pid=$(flink_pid "$node") && kill "$pid" 2>/dev/null; } || true
   done
   for node in $reversed; do
     for ((i = 0; i < 100; i++)); do flink_pid "$node" >/dev/null || break; sleep 0.1; done
-    pid=$(flink_pid "$node") && kill -9 "$pid" 2>/dev/null
+    { pid=$(flink_pid "$node") && kill -9 "$pid" 2>/dev/null; } || true
     rm -f "$(flink_dir "$node")/pid"
   done
   return 0
@@ -230,7 +231,8 @@ flink_status() {
 flink_kill() {
   local pid
   pid=$(flink_pid "$1") || { flink_fail "$1 does not run"; return 1; }
-  kill -9 "$pid" && while flink_pid "$1" >/dev/null; do sleep 0.05; done
+  kill -9 "$pid" || return
+  while flink_pid "$1" >/dev/null; do sleep 0.05; done
 }
 
 # Starts a node again and waits until it is ready: a TaskManager is registered, a JobManager has its TaskManagers back.
@@ -239,3 +241,10 @@ flink_up() {
   local begun; begun=$(date +%s%3N)
   flink_fetch && flink_launch "$1" && flink_await "$1" "$begun"
 }
+
+if [ "${BASH_SOURCE[0]}" = "$0" ]; then
+  case ${1:-} in
+    fetch | start | stop | status | kill | up) "flink_$@" ;;
+    *) flink_fail "usage: flink.sh fetch|start|stop|status [flink|flink-local], or flink.sh kill|up NODE" ;;
+  esac
+fi
