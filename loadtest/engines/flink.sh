@@ -2,7 +2,7 @@
 # Flink 1.19 with Beam's job server, for `engines`, which sources this file; alone it runs as `bash flink.sh start flink-local`. Groups:
 #   flink        a JobManager (flink-jm), two TaskManagers of two slots (flink-tm1, flink-tm2) and a job server (flink-js)
 #   flink-local  all of it in one process (flink-local) on the same ports; its REST service is up only while a job runs
-# flink_fetch, flink_start [GROUP], flink_stop [GROUP], flink_status [GROUP], flink_kill NODE, flink_up NODE, flink_nodes [GROUP].
+# flink_fetch, flink_start [GROUP], flink_stop [GROUP], flink_status [GROUP], flink_kill NODE, flink_up NODE, flink_nodes [GROUP]; a group may be one node.
 
 FLINK_HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 FLINK_ROOT=$(cd "$FLINK_HERE/../.." && pwd)
@@ -32,8 +32,8 @@ flink_nodes() {
   case ${1:-flink} in
     flink) echo flink-jm flink-tm1 flink-tm2 flink-js ;;
     flink-local) echo flink-local ;;
-    flink-jm | flink-tm1 | flink-tm2 | flink-js) echo "$1" ;;
-    *) flink_fail "no group or node $1: there are flink, flink-local, flink-jm, flink-tm1, flink-tm2 and flink-js" ;;
+    flink-jm | flink-tm1 | flink-tm2 | flink-js) echo "$1" ;; # a node is a group of one
+    *) flink_fail "no group or node $1: there are flink (flink-jm, flink-tm1, flink-tm2, flink-js) and flink-local" ;;
   esac
 }
 
@@ -64,9 +64,8 @@ flink_fetch() {
     flink_tool javac openjdk-17-jdk-headless && flink_tool jar openjdk-17-jdk-headless || return
     local classes; classes=$(mktemp -d) || return
     find "$FLINK_HERE/java" -name '*.java' -exec javac --release 11 -Xlint:-options -d "$classes" -cp "$cache/beam/*" {} + &&
-      jar --create --file "$jar.part" -C "$classes" . && mv "$jar.part" "$jar" ||
-      { rm -rf "$classes"; flink_fail "cannot compile $FLINK_HERE/java"; return 1; }
-    rm -rf "$classes"
+      jar --create --file "$jar.part" -C "$classes" . || { rm -rf "$classes"; flink_fail "cannot compile $FLINK_HERE/java"; return 1; }
+    rm -rf "$classes" && mv "$jar.part" "$jar" || return
   fi
 }
 
@@ -130,7 +129,8 @@ flink_arguments() { # NODE: its arguments for java, one a line
     flink-jm) printf '%s\n' org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint --configDir "\"$dir/conf\"" ;;
     flink-tm*) printf '%s\n' org.apache.flink.runtime.taskexecutor.TaskManagerRunner --configDir "\"$dir/conf\"" ;;
     flink-js | flink-local)
-      local master="127.0.0.1:$(flink_port rest)"
+      local master
+      master=127.0.0.1:$(flink_port rest)
       [ "$node" = flink-local ] && master='[local]'
       printf '%s\n' org.apache.beam.runners.flink.FlinkJobServerDriver --job-host=127.0.0.1 "--job-port=$(flink_port job)" \
         "--artifact-port=$(flink_port artifact)" "--expansion-port=$(flink_port expansion)" "\"--artifacts-dir=$dir/artifacts\"" \
@@ -230,6 +230,7 @@ flink_status() {
 # Ends a node with SIGKILL.
 flink_kill() {
   local pid
+  flink_nodes "$1" >/dev/null || return
   pid=$(flink_pid "$1") || { flink_fail "$1 does not run"; return 1; }
   kill -9 "$pid" || return
   while flink_pid "$1" >/dev/null; do sleep 0.05; done
@@ -237,14 +238,12 @@ flink_kill() {
 
 # Starts a node again and waits until it is ready: a TaskManager is registered, a JobManager has its TaskManagers back.
 flink_up() {
-  flink_pid "$1" >/dev/null && { echo "$1 runs already, pid $(flink_pid "$1")"; return 0; }
-  local begun; begun=$(date +%s%3N)
-  flink_fetch && flink_launch "$1" && flink_await "$1" "$begun"
+  flink_start "$1"
 }
 
 if [ "${BASH_SOURCE[0]}" = "$0" ]; then
   case ${1:-} in
-    fetch | start | stop | status | kill | up) "flink_$@" ;;
+    fetch | start | stop | status | kill | up) "flink_$1" "${@:2}" ;;
     *) flink_fail "usage: flink.sh fetch|start|stop|status [flink|flink-local], or flink.sh kill|up NODE" ;;
   esac
 fi
