@@ -186,6 +186,27 @@ func (f *Flink) Stop(ctx context.Context, id string) error {
 	return err
 }
 
+// Appears waits until the cluster has a job of a name that fits, and returns its
+// id.
+func (f *Flink) Appears(ctx context.Context, name string, fits func(FlinkJob) bool) (id string, err error) {
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		jobs, err := f.Jobs(ctx, name)
+		if err != nil {
+			return "", err
+		}
+		if i := slices.IndexFunc(jobs, fits); i >= 0 {
+			return jobs[i].ID, nil
+		}
+		select {
+		case <-ctx.Done():
+			return "", ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
 // Started waits until all tasks of a job run. It is an error if the job ends
 // before.
 func (f *Flink) Started(ctx context.Context, id string) error {

@@ -83,6 +83,7 @@ func (s *JobServer) describe(ctx context.Context) error {
 	default:
 		return fmt.Errorf("beam: job server %s: %w", s.address, err)
 	}
+	s.options = []string{"pipeline_resources_detector_factory_class"} // which it takes, but does not name
 	for _, o := range answer.GetOptions() {
 		s.options = append(s.options, o.GetName())
 	}
