@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -143,7 +144,7 @@ func at(node any, path ...string) any {
 // schemas are those of schemas/, by kind.
 type schemas map[string]*jsonschema.Schema
 
-func loadSchemas() (schemas, error) {
+var loadSchemas = sync.OnceValues(func() (schemas, error) {
 	c, out := jsonschema.NewCompiler(), schemas{}
 	kinds := map[string][]string{}
 	for _, file := range []string{"kubernetes.json", "flink.json"} {
@@ -170,7 +171,7 @@ func loadSchemas() (schemas, error) {
 		}
 	}
 	return out, nil
-}
+})
 
 func (s schemas) check(o *object) error {
 	schema, known := s[o.kind]
