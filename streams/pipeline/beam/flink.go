@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -54,11 +55,7 @@ func (f *Flink) call(ctx context.Context, method, path string, out any) error {
 	}
 	answer, err := f.client.Do(request)
 	if err != nil {
-		var failed *url.Error
-		if errors.As(err, &failed) {
-			err = failed.Err
-		}
-		return fmt.Errorf("beam: no answer from Flink's REST service at %s: %w; start the cluster, or name its address", f.base, err)
+		return f.unreached(ctx, err)
 	}
 	defer answer.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(answer.Body, answerBytes))
@@ -75,6 +72,22 @@ func (f *Flink) call(ctx context.Context, method, path string, out any) error {
 		return fmt.Errorf("beam: what answers at %s is not Flink's REST service: %s is not its JSON: %w", f.base, path, err)
 	}
 	return nil
+}
+
+// unreached tells a closed port from another program's.
+func (f *Flink) unreached(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	var failed *url.Error
+	if errors.As(err, &failed) {
+		err = failed.Err
+	}
+	var dial *net.OpError
+	if errors.As(err, &dial) && dial.Op == "dial" {
+		return fmt.Errorf("beam: no Flink REST service at %s: %w; start the cluster, or name the address of its JobManager", f.base, err)
+	}
+	return fmt.Errorf("beam: what listens at %s does not answer as Flink's REST service: it is the port of another program, or the JobManager hangs: %w", f.base, err)
 }
 
 // A restError is a refusal of the REST service.
@@ -207,18 +220,52 @@ func (f *Flink) Appears(ctx context.Context, name string, fits func(FlinkJob) bo
 	}
 }
 
+// startTries is how often Flink may restart a job that has never run before it
+// counts as one that does not start.
+const startTries = 3
+
 // Started waits until all tasks of a job run. It is an error if the job ends
-// before.
+// before, or is restarted again and again.
 func (f *Flink) Started(ctx context.Context, id string) error {
-	d, err := f.await(ctx, id, func(d *jobDetails) bool { return slices.Contains(ended, d.State) || d.running() })
-	if err != nil || d.running() {
+	var restarts int64
+	var failed error
+	d, err := f.await(ctx, id, func(d *jobDetails) bool {
+		if slices.Contains(ended, d.State) || d.running() {
+			return true
+		}
+		restarts, failed = f.restarts(ctx, id)
+		return failed != nil || restarts >= startTries
+	})
+	if err = errors.Join(err, failed); err != nil || d.running() {
 		return err
 	}
 	why := d.State
 	if cause, err := f.lastFailure(ctx, id); err == nil && cause != nil {
-		why += ": " + cause.Cause
+		why = cause.Cause
 	}
-	return fmt.Errorf("beam: job %s did not start: %s", id, why)
+	return fmt.Errorf("beam: job %s does not start: %s", id, why)
+}
+
+// watchEvery is how often a job that runs is asked for failures.
+const watchEvery = time.Second
+
+// Watch calls report with each failure after which Flink restarts a job, until
+// ctx ends. While the cluster does not answer there is none to report.
+func (f *Flink) Watch(ctx context.Context, id string, report func(FlinkFailure)) {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	var last time.Time
+	for {
+		if failure, err := f.lastFailure(ctx, id); err == nil && failure != nil && failure.At.After(last) {
+			last = failure.At
+			report(*failure)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 func (f *Flink) await(ctx context.Context, id string, done func(*jobDetails) bool) (*jobDetails, error) {

@@ -95,8 +95,8 @@ func (s *JobServer) describe(ctx context.Context) error {
 	return nil
 }
 
-// check refuses options that the server would ignore.
-func (s *JobServer) check(options map[string]string) error {
+// knows refuses options that the server would ignore.
+func (s *JobServer) knows(options map[string]string) error {
 	var unknown []string
 	for name := range options {
 		if !slices.Contains(s.options, name) {

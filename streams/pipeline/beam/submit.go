@@ -80,13 +80,18 @@ type Submitted struct {
 	loopback *extworker.Loopback
 }
 
+// Check says what is wrong with a submission, before anything else is done for it.
+func (s *JobServer) Check(sub Submission) error {
+	if err := sub.check(); err != nil {
+		return err
+	}
+	return s.knows(sub.Options)
+}
+
 // Submit starts a job. It returns as soon as the job server has taken it, before
 // Flink has.
 func (s *JobServer) Submit(ctx context.Context, sub Submission) (*Submitted, error) {
-	if err := sub.check(); err != nil {
-		return nil, err
-	}
-	if err := s.check(sub.Options); err != nil {
+	if err := s.Check(sub); err != nil {
 		return nil, err
 	}
 	options, err := sub.options()
