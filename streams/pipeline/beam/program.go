@@ -82,6 +82,11 @@ func checkBuild(path string) error {
 	if err != nil {
 		return fmt.Errorf("beam: the worker %s is no Go program, and so not millrace-beam: %w", path, err)
 	}
+	return fits(path, info)
+}
+
+// fits compares the SDK of a program with that of this one.
+func fits(path string, info *buildinfo.BuildInfo) error {
 	for _, m := range info.Deps {
 		if m.Path != sdkModule {
 			continue
