@@ -2,8 +2,10 @@ package beam
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 
 	sdk "github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/runners/dataflow"
@@ -24,14 +26,19 @@ func RunPrism(ctx context.Context, p Pipeline) error {
 	return err
 }
 
+// ErrFlags is what SubmitDataflow says of flags that are none.
+var ErrFlags = errors.New("beam: flags of the Dataflow runner")
+
 // SubmitDataflow gives a pipeline to Google Cloud Dataflow, with the flags of the
 // SDK's runner. Nobody of us has run it there.
 func SubmitDataflow(ctx context.Context, p Pipeline, flags []string) error {
+	flag.CommandLine.Init("dataflow", flag.ContinueOnError) // the SDK's flags are global
+	flag.CommandLine.SetOutput(io.Discard)
 	if err := flag.CommandLine.Parse(flags); err != nil {
-		return fmt.Errorf("beam: flags of the Dataflow runner: %w", err)
+		return fmt.Errorf("%w: %w", ErrFlags, err)
 	}
 	if rest := flag.Args(); len(rest) > 0 {
-		return fmt.Errorf("beam: flags of the Dataflow runner: %q is none", rest[0])
+		return fmt.Errorf("%w: %q is none", ErrFlags, rest[0])
 	}
 	built, err := p.build()
 	if err != nil {
