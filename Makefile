@@ -15,13 +15,16 @@ BENCH ?= .
 COUNT ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help build test check lint lint-deploy tidy fmt bench clean needs-gcc needs-redis
+.PHONY: help build build-beam test check lint lint-deploy tidy fmt bench clean needs-gcc needs-redis
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build bin/millrace: pure Go, stripped, the same bytes on every machine
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/millrace ./cmd/millrace
+
+build-beam: ## build bin/millrace-beam, which is also the worker on a cluster
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/millrace-beam ./cmd/millrace-beam
 
 test: needs-gcc needs-redis ## run every test, race detector on; they start the engines they need
 	CGO_ENABLED=1 $(GO) test -race -timeout 20m $(TESTFLAGS) ./...
