@@ -36,10 +36,15 @@ type FlinkJob struct {
 	State   string // CREATED, RUNNING, RESTARTING, CANCELED, FAILED, FINISHED, ...
 	Started time.Time
 	Since   time.Time // of the state
+
+	tasks, running int
 }
 
 // ended are the states of jobs that have come to their end.
 var ended = []string{"CANCELED", "FAILED", "FINISHED", "SUSPENDED"}
+
+// runs reports whether all tasks of the job run.
+func (j *FlinkJob) runs() bool { return j.State == "RUNNING" && j.tasks > 0 && j.running == j.tasks }
 
 // Ended reports whether the job has come to its end.
 func (j *FlinkJob) Ended() bool { return slices.Contains(ended, j.State) }
@@ -121,6 +126,7 @@ func (f *Flink) Jobs(ctx context.Context, name string) ([]FlinkJob, error) {
 			State    string
 			Start    int64 `json:"start-time"`
 			Modified int64 `json:"last-modification"`
+			Tasks    struct{ Total, Running int }
 		}
 	}
 	if err := f.call(ctx, http.MethodGet, "/jobs/overview", &answer); err != nil {
@@ -132,7 +138,7 @@ func (f *Flink) Jobs(ctx context.Context, name string) ([]FlinkJob, error) {
 	jobs := []FlinkJob{}
 	for _, j := range *answer.Jobs {
 		if name == "" || j.Name == name {
-			jobs = append(jobs, FlinkJob{j.ID, j.Name, j.State, time.UnixMilli(j.Start), time.UnixMilli(j.Modified)})
+			jobs = append(jobs, FlinkJob{j.ID, j.Name, j.State, time.UnixMilli(j.Start), time.UnixMilli(j.Modified), j.Tasks.Total, j.Tasks.Running})
 		}
 	}
 	slices.SortFunc(jobs, func(a, b FlinkJob) int { return b.Started.Compare(a.Started) })
@@ -195,7 +201,7 @@ func (f *Flink) Stop(ctx context.Context, id string) error {
 	if err != nil && !(errors.As(err, &refused) && refused.status == http.StatusConflict) { // it is ending already
 		return err
 	}
-	_, err = f.await(ctx, id, func(s *jobDetails) bool { return slices.Contains(ended, s.State) })
+	_, err = f.await(ctx, id, (*FlinkJob).Ended)
 	return err
 }
 
@@ -229,17 +235,17 @@ const startTries = 3
 func (f *Flink) Started(ctx context.Context, id string) error {
 	var restarts int64
 	var failed error
-	d, err := f.await(ctx, id, func(d *jobDetails) bool {
-		if slices.Contains(ended, d.State) || d.running() {
+	j, err := f.await(ctx, id, func(j *FlinkJob) bool {
+		if j.Ended() || j.runs() {
 			return true
 		}
 		restarts, failed = f.restarts(ctx, id)
 		return failed != nil || restarts >= startTries
 	})
-	if err = errors.Join(err, failed); err != nil || d.running() {
+	if err = errors.Join(err, failed); err != nil || j.runs() {
 		return err
 	}
-	why := d.State
+	why := j.State
 	if cause, err := f.lastFailure(ctx, id); err == nil && cause != nil {
 		why = cause.Cause
 	}
@@ -268,20 +274,19 @@ func (f *Flink) Watch(ctx context.Context, id string, report func(FlinkFailure))
 	}
 }
 
-func (f *Flink) await(ctx context.Context, id string, done func(*jobDetails) bool) (*jobDetails, error) {
+// await asks the list of jobs: what the service says of a job alone may be three
+// seconds old.
+func (f *Flink) await(ctx context.Context, id string, done func(*FlinkJob) bool) (*FlinkJob, error) {
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for {
-		d, err := f.details(ctx, id)
-		if err != nil {
-			return nil, err
-		}
-		if done(d) {
-			return d, nil
+		j, err := f.Job(ctx, id)
+		if err != nil || done(j) {
+			return j, err
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("beam: job %s is still %s: %w", id, d.State, ctx.Err())
+			return nil, fmt.Errorf("beam: job %s is still %s: %w", id, j.State, ctx.Err())
 		case <-tick.C:
 		}
 	}

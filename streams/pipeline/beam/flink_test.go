@@ -20,14 +20,14 @@ type restService struct {
 	mu      sync.Mutex
 	states  map[string]string // of jobs, by id
 	names   map[string]string
-	tasks   string // state of a job's tasks
+	running int // of the two tasks of each job
 	answers map[string]string
 }
 
 func (s *restService) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for id, state := range s.states {
+	for id := range s.states {
 		switch {
 		case r.URL.Path != "/jobs/"+id:
 		case r.Method == http.MethodPatch && r.URL.RawQuery == "mode=cancel":
@@ -35,7 +35,7 @@ func (s *restService) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(http.StatusAccepted)
 			return
 		default:
-			fmt.Fprintf(w, `{"jid":%q,"state":%q,"vertices":[{"id":"v1","status":%q,"parallelism":2},{"id":"v2","status":%q,"parallelism":1}]}`, id, state, s.tasks, s.tasks)
+			fmt.Fprintf(w, `{"jid":%q,"vertices":[{"id":"v1","parallelism":2},{"id":"v2","parallelism":1}]}`, id)
 			return
 		}
 	}
@@ -45,7 +45,8 @@ func (s *restService) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			if i > 0 {
 				text += ","
 			}
-			text += fmt.Sprintf(`{"jid":%q,"name":%q,"state":%q,"start-time":%d,"last-modification":1700000000000}`, id, s.names[id], s.states[id], 1700000000000+i)
+			text += fmt.Sprintf(`{"jid":%q,"name":%q,"state":%q,"start-time":%d,"last-modification":1700000000000,"tasks":{"total":2,"running":%d}}`,
+				id, s.names[id], s.states[id], 1700000000000+i, s.running)
 		}
 		fmt.Fprintf(w, `{"jobs":[%s]}`, text)
 		return
@@ -122,14 +123,18 @@ func TestStop(t *testing.T) {
 // restarted again and again.
 func TestStarted(t *testing.T) {
 	failure := `{"exceptionHistory":{"entries":[{"exceptionName":"X","timestamp":1700000000000,"stacktrace":"a.X: first\n\tat b\nCaused by: java.io.IOException: Process died with exit code 2\n"}]}}`
-	for what, c := range map[string]struct{ state, tasks, restarts, want string }{
-		"runs":      {"RUNNING", "RUNNING", "0", ""},
-		"failed":    {"FAILED", "FAILED", "0", "Process died with exit code 2; the worker ended at its start"},
-		"restarts":  {"RESTARTING", "CANCELED", "3", "Process died with exit code 2; the worker ended at its start"},
-		"scheduled": {"RUNNING", "SCHEDULED", "1", "deadline exceeded"},
+	for what, c := range map[string]struct {
+		state          string
+		running        int
+		restarts, want string
+	}{
+		"runs":      {"RUNNING", 2, "0", ""},
+		"failed":    {"FAILED", 0, "0", "Process died with exit code 2; the worker ended at its start"},
+		"restarts":  {"RESTARTING", 0, "3", "Process died with exit code 2; the worker ended at its start"},
+		"scheduled": {"RUNNING", 1, "1", "deadline exceeded"},
 	} {
 		s := &restService{
-			states: map[string]string{"a": c.state}, names: map[string]string{"a": "one"}, tasks: c.tasks,
+			states: map[string]string{"a": c.state}, names: map[string]string{"a": "one"}, running: c.running,
 			answers: map[string]string{
 				"/jobs/a/exceptions?maxExceptions=1": failure,
 				"/jobs/a/metrics?get=numRestarts":    `[{"id":"numRestarts","value":"` + c.restarts + `"}]`,
@@ -154,7 +159,7 @@ func TestStarted(t *testing.T) {
 // the subtasks of all its stages.
 func TestStatus(t *testing.T) {
 	s := &restService{
-		states: map[string]string{"a": "RUNNING"}, names: map[string]string{"a": "one"}, tasks: "RUNNING",
+		states: map[string]string{"a": "RUNNING"}, names: map[string]string{"a": "one"}, running: 2,
 		answers: map[string]string{
 			"/jobs/a/metrics?get=numRestarts":      `[{"id":"numRestarts","value":"2"}]`,
 			"/jobs/a/exceptions?maxExceptions=1":   `{"exceptionHistory":{"entries":[{"timestamp":1700000000000,"stacktrace":"a.X: why\n\tat b"}]}}`,

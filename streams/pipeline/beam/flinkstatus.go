@@ -28,21 +28,10 @@ type FlinkFailure struct {
 }
 
 type jobDetails struct {
-	State    string
 	Vertices []struct {
 		ID          string
-		Status      string
 		Parallelism int
 	}
-}
-
-func (d *jobDetails) running() bool {
-	for _, v := range d.Vertices {
-		if v.Status != "RUNNING" {
-			return false
-		}
-	}
-	return d.State == "RUNNING" && len(d.Vertices) > 0
 }
 
 func (f *Flink) details(ctx context.Context, id string) (*jobDetails, error) {
