@@ -19,22 +19,36 @@ func explain(text string) string {
 	return out
 }
 
-// causes returns the first line of a stack trace and that of its last cause, or
-// of its last line that is none of the stack.
+// causes returns the first line of a stack trace and that of its last cause. What
+// a worker says is on the last line of a cause's message, below a description of
+// the pipeline, or at a panic.
 func causes(text string) (first, last string) {
+	inMessage, ofWorker := false, false
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
-		if line == "" || strings.HasPrefix(line, "at ") || strings.HasPrefix(line, "... ") || strings.HasPrefix(line, "Suppressed: ") {
+		if line == "" {
 			continue
 		}
-		if first == "" {
-			first = short(line)
-		} else if cause, ok := strings.CutPrefix(line, "Caused by: "); ok {
-			last = short(cause)
+		cause, isCause := strings.CutPrefix(line, "Caused by: ")
+		switch {
+		case strings.HasPrefix(line, "at "), strings.HasPrefix(line, "... "), strings.HasPrefix(line, "Suppressed: "):
+			inMessage = false
+		case first == "":
+			first, inMessage = line, true
+			ofWorker = strings.Contains(line, workerSays)
+		case isCause:
+			last, inMessage = cause, true
+			ofWorker = strings.Contains(line, workerSays)
+		case inMessage && ofWorker && line != "caused by:":
+			last = line
+			inMessage = !strings.Contains(line, "panic")
 		}
 	}
-	return first, last
+	return short(first), short(last)
 }
+
+// workerSays begins a message that has come from a worker.
+const workerSays = "Error received from SDK harness"
 
 // causeBytes bounds what is shown of a line of a stack trace.
 const causeBytes = 500
