@@ -63,6 +63,7 @@ var policy = map[string][]string{
 	"trainer/learn/learntest": {"trainer/learn"},
 
 	"deploy":          {"deploy/registry", "features", "features/expr", "feedback", "streams", "streams/pipeline", "trainer/bundle", "trainer/eval", "trainer/learn"},
+	"deploy/engines":  {"deploy/project", "features", "features/online", "features/online/pebble", "features/online/redis", "streams", "streams/pipeline"},
 	"deploy/registry": {"modernc.org/sqlite"},
 
 	"loadtest":        {},

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/deploy/client"
+	"github.com/millrace/millrace/deploy/engines"
 	"github.com/millrace/millrace/deploy/project"
 	"github.com/millrace/millrace/features"
 	"github.com/millrace/millrace/features/online"
@@ -113,7 +114,7 @@ func (c *demoCmd) Run(ctx context.Context, a *app) error {
 	if !c.Headless && isTerminal(a.stdout) { // lines of the log would break the table
 		log = slog.New(leastWarn{log.Handler()})
 	}
-	err = withEngines(ctx, p, log, func(e *engines) error { return c.replay(ctx, a, e, dir) })
+	err = withEngines(ctx, p, log, func(e *opened) error { return c.replay(ctx, a, e, dir) })
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("%w (the demo has --kafka-port and --http-port for these; without them it takes free ones)", err)
 	}
@@ -169,9 +170,9 @@ func writeProject(path string) error {
 }
 
 // replay runs the demo on open engines.
-func (c *demoCmd) replay(ctx context.Context, a *app, e *engines, dir string) error {
+func (c *demoCmd) replay(ctx context.Context, a *app, e *opened, dir string) error {
 	return withServer(ctx, e, func(ctx context.Context, on *server) error {
-		d := &demo{demoCmd: c, app: a, engines: e, server: on, dir: dir}
+		d := &demo{demoCmd: c, app: a, opened: e, server: on, dir: dir}
 		return d.run(ctx)
 	})
 }
@@ -185,8 +186,8 @@ type server struct {
 
 // withServer runs pipeline and HTTP server until do, a client of theirs, is
 // done.
-func withServer(ctx context.Context, e *engines, do func(context.Context, *server) error) error {
-	host := e.host(allParts)
+func withServer(ctx context.Context, e *opened, do func(context.Context, *server) error) error {
+	host := e.host(engines.All)
 	web, err := newServer(ctx, e, host)
 	if err != nil {
 		return err
@@ -212,7 +213,7 @@ func withServer(ctx context.Context, e *engines, do func(context.Context, *serve
 type demo struct {
 	*demoCmd
 	*app
-	*engines
+	*opened
 	*server
 	dir string
 
@@ -262,7 +263,7 @@ func (d *demo) run(ctx context.Context) error {
 
 // stream replays the prices and counts what came of them.
 func (d *demo) stream(ctx context.Context) error {
-	plan := d.engines.project.Plan(stocks.View)
+	plan := d.opened.project.Plan(stocks.View)
 	before, err := d.counts(ctx)
 	if err != nil {
 		return err
@@ -288,7 +289,7 @@ func (d *demo) stream(ctx context.Context) error {
 	d.result.seconds = time.Since(began).Seconds()
 	d.result.Events, d.result.DeadLetters = after.Applied, after.Dead
 	d.result.EventsPerS = float64(after.Applied-before.Applied) / d.result.seconds
-	for _, err := range d.store.Rows(ctx, plan.Space(d.engines.project.Name)) {
+	for _, err := range d.store.Rows(ctx, plan.Space(d.opened.project.Name)) {
 		if err != nil {
 			return err
 		}
@@ -305,9 +306,9 @@ func (d *demo) stream(ctx context.Context) error {
 
 // counts are what the view's shards have applied, in all.
 func (d *demo) counts(ctx context.Context) (total features.Counts, err error) {
-	plan := d.engines.project.Plan(stocks.View)
+	plan := d.opened.project.Plan(stocks.View)
 	for i := range plan.Source.Partitions {
-		s, err := d.store.State(ctx, online.Shard{Space: plan.Space(d.engines.project.Name), Index: i})
+		s, err := d.store.State(ctx, online.Shard{Space: plan.Space(d.opened.project.Name), Index: i})
 		if err != nil {
 			return total, err
 		}

@@ -186,7 +186,7 @@ func serveAll(t *testing.T, dir string) (served []map[string]any) {
 	}
 	p.Kafka.EmbeddedPort, p.HTTP.Listen = 0, "127.0.0.1:0"
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	err = withEngines(t.Context(), p, log, func(e *engines) error {
+	err = withEngines(t.Context(), p, log, func(e *opened) error {
 		return withServer(t.Context(), e, func(ctx context.Context, on *server) error {
 			r := stocks.Replay{Source: &p.Plan(stocks.View).Source, Cluster: e.cluster, Producer: e.producer, Client: on.client, Days: servedDays}
 			r.Served = func(day []stocks.Event, _ time.Duration, got *stocks.Vectors) {

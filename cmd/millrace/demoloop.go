@@ -66,14 +66,14 @@ type demoLoop struct {
 }
 
 func (d *demo) newLoop() (*demoLoop, error) {
-	keys, err := bundle.OpenKeys(d.engines.project.KeysDir())
+	keys, err := bundle.OpenKeys(d.opened.project.KeysDir())
 	if err != nil {
 		return nil, err
 	}
-	reg := d.engines.registry
+	reg := d.opened.registry
 	return &demoLoop{
-		demo: d, registry: reg, models: d.engines.models, told: map[int]bool{},
-		trainer: trainer.New(trainerConfig(d.engines, reg, keys)), deployer: deploy.New(deployerConfig(d.engines, reg)),
+		demo: d, registry: reg, models: d.opened.models, told: map[int]bool{},
+		trainer: trainer.New(trainerConfig(d.opened, reg, keys)), deployer: deploy.New(deployerConfig(d.opened, reg)),
 	}, nil
 }
 

@@ -40,7 +40,7 @@ func (c *deployCmd) Run(ctx context.Context, a *app) error {
 	if len(p.Models) == 0 {
 		return usagef("deploy: the project file has no models: describe one under models: first")
 	}
-	return withLoop(ctx, a, p, func(e *engines) error {
+	return withLoop(ctx, a, p, func(e *opened) error {
 		a.log.Info("deployment waits for approved versions", "project", p.Name, "models", len(p.Models))
 		err := deploy.New(deployerConfig(e, e.registry)).Run(ctx)
 		if err == nil {

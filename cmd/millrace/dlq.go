@@ -17,6 +17,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/millrace/millrace/deploy/engines"
 	"github.com/millrace/millrace/deploy/project"
 	"github.com/millrace/millrace/streams"
 	"github.com/millrace/millrace/streams/broker"
@@ -265,7 +266,7 @@ func readLetters(ctx context.Context, cluster *streams.Cluster, topic string, pa
 // the same directory for as long as this command takes.
 func visit(ctx context.Context, p *project.Project, log *slog.Logger) (c *streams.Cluster, done func(), err error) {
 	if !p.Kafka.Embedded() {
-		if c, err = connect(ctx, p.Kafka.Addresses); err != nil {
+		if c, err = engines.Cluster(ctx, p.Kafka); err != nil {
 			return nil, nil, err
 		}
 		return c, c.Close, nil
@@ -273,7 +274,7 @@ func visit(ctx context.Context, p *project.Project, log *slog.Logger) (c *stream
 	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(p.Kafka.EmbeddedPort))
 	if conn, err := net.DialTimeout("tcp", address, time.Second); err == nil {
 		conn.Close()
-		c, err := connect(ctx, []string{address})
+		c, err := engines.Cluster(ctx, at(address))
 		if err != nil {
 			return nil, nil, err
 		}
@@ -286,7 +287,7 @@ func visit(ctx context.Context, p *project.Project, log *slog.Logger) (c *stream
 	if err != nil {
 		return nil, nil, err
 	}
-	if c, err = connect(ctx, []string{b.Addr()}); err != nil {
+	if c, err = engines.Cluster(ctx, at(b.Addr())); err != nil {
 		b.Close()
 		return nil, nil, err
 	}

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/millrace/millrace/deploy/engines"
 	"github.com/millrace/millrace/deploy/project"
 	"github.com/millrace/millrace/features"
 	"github.com/millrace/millrace/features/expr"
@@ -46,13 +47,13 @@ func TestKafkaAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { b.Close() })
-	e := &engines{log: log, project: &project.Project{
+	e := &opened{log: log, project: &project.Project{
 		Name: "p", DataDir: t.TempDir(), Kafka: project.Kafka{Addresses: []string{b.Addr()}}, Store: project.Store{Redis: &project.Redis{}},
 		Lake: project.Lake{Dir: t.TempDir()},
 		Sources: []features.Source{{Name: "s", Topic: "s", Format: "json", Partitions: 1, KeyedBy: []string{"k"}, EventTime: "at",
 			Fields: []features.Field{{Name: "k", Kind: expr.String}, {Name: "at", Kind: expr.Time}}}},
 	}}
-	if e.cluster, err = connect(t.Context(), []string{b.Addr()}); err != nil {
+	if e.cluster, err = engines.Cluster(t.Context(), at(b.Addr())); err != nil {
 		t.Fatal(err)
 	}
 	e.producer = streams.NewProducer(e.cluster)
@@ -91,7 +92,7 @@ func TestKafkaAway(t *testing.T) {
 }
 
 // withExamples are a project with a model, and the Kafka that it runs on.
-func withExamples(t *testing.T, o broker.Options) (*engines, *broker.Broker) {
+func withExamples(t *testing.T, o broker.Options) (*opened, *broker.Broker) {
 	t.Helper()
 	p, err := project.Parse("shop.yaml", []byte(`project: shop
 sources:
@@ -110,8 +111,8 @@ models:
 	}
 	t.Cleanup(func() { b.Close() })
 	p.Lake.Dir = t.TempDir()
-	e := &engines{log: o.Log, project: p}
-	if e.cluster, err = connect(t.Context(), []string{b.Addr()}); err != nil {
+	e := &opened{log: o.Log, project: p}
+	if e.cluster, err = engines.Cluster(t.Context(), at(b.Addr())); err != nil {
 		t.Fatal(err)
 	}
 	e.producer = streams.NewProducer(e.cluster)
@@ -123,7 +124,7 @@ models:
 }
 
 // archiving runs a project's archive until stop is called.
-func archiving(t *testing.T, e *engines) (kept func() string, stop func()) {
+func archiving(t *testing.T, e *opened) (kept func() string, stop func()) {
 	t.Helper()
 	lake, err := newArchive(e)
 	if err != nil {
@@ -227,7 +228,7 @@ func TestReadySaysDiskIsFull(t *testing.T) {
 }
 
 // readiness returns what a server answers to /readyz, and nothing if all is well.
-func readiness(t *testing.T, e *engines) func() string {
+func readiness(t *testing.T, e *opened) func() string {
 	t.Helper()
 	server, err := newServer(t.Context(), e, nil)
 	if err != nil {

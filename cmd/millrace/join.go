@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"text/tabwriter"
 
+	"github.com/millrace/millrace/deploy/engines"
 	"github.com/millrace/millrace/deploy/project"
 	"github.com/millrace/millrace/feedback"
 	"github.com/millrace/millrace/streams"
@@ -59,8 +60,8 @@ func (c *joinCmd) Run(ctx context.Context, a *app) error {
 	if err := needShared("join", p); err != nil {
 		return err
 	}
-	return withEngines(ctx, p, a.log, func(e *engines) error {
-		host := e.host(join)
+	return withEngines(ctx, p, a.log, func(e *opened) error {
+		host := e.host(engines.Join)
 		return runStages(ctx, e.log, host.Run, func(ctx context.Context) error { return reportProgress(ctx, e.log, host) })
 	})
 }
@@ -75,7 +76,7 @@ func (c *joinCmd) stats(ctx context.Context, a *app, p *project.Project) (stats 
 		return stats, err
 	}
 	defer done()
-	store, err := openStore(ctx, p)
+	store, err := engines.Store(ctx, p)
 	if err != nil && p.Store.Redis == nil {
 		asked, failed := c.ask(ctx, p)
 		if errors.Is(failed, syscall.ECONNREFUSED) {

@@ -10,6 +10,7 @@ import (
 	"strconv"
 
 	"github.com/millrace/millrace/deploy"
+	"github.com/millrace/millrace/deploy/engines"
 	"github.com/millrace/millrace/deploy/project"
 	"github.com/millrace/millrace/deploy/registry"
 	"github.com/millrace/millrace/trainer"
@@ -17,7 +18,7 @@ import (
 )
 
 // trainerConfig is what the project's trainer works with.
-func trainerConfig(e *engines, reg *registry.Registry, keys *bundle.Keys) trainer.Config {
+func trainerConfig(e *opened, reg *registry.Registry, keys *bundle.Keys) trainer.Config {
 	p := e.project
 	c := trainer.Config{
 		Project: p.Name, Cluster: e.cluster, Registry: reg, Bundles: p.ModelsDir(), SchemaFile: p.SchemaFile,
@@ -30,7 +31,7 @@ func trainerConfig(e *engines, reg *registry.Registry, keys *bundle.Keys) traine
 }
 
 // deployerConfig is what the project's deployer works with.
-func deployerConfig(e *engines, reg *registry.Registry) deploy.Config {
+func deployerConfig(e *opened, reg *registry.Registry) deploy.Config {
 	p := e.project
 	c := deploy.Config{
 		Project: p.Name, Cluster: e.cluster, Registry: reg, Bundles: p.ModelsDir(), Trusted: trusted(p), Log: e.log,
@@ -59,7 +60,7 @@ func trusted(p *project.Project) func() ([]ed25519.PublicKey, error) {
 // retrain returns what keeps a project's models up to date: the trainer and the
 // deployer, and what keeps them from their work. Of a project without models
 // there is nothing.
-func retrain(e *engines) (stages []stage, problems func() []string, err error) {
+func retrain(e *opened) (stages []stage, problems func() []string, err error) {
 	if e.registry == nil {
 		return nil, func() []string { return nil }, nil
 	}
@@ -74,26 +75,26 @@ func retrain(e *engines) (stages []stage, problems func() []string, err error) {
 // withLoop opens what a trainer or a deployer of its own process works with, the
 // registry and the log, and nothing else: the process of "millrace run" may have
 // the rest.
-func withLoop(ctx context.Context, a *app, p *project.Project, do func(*engines) error) (err error) {
-	e := &engines{project: p, log: a.log}
+func withLoop(ctx context.Context, a *app, p *project.Project, do func(*opened) error) (err error) {
+	e := &opened{project: p, log: a.log}
 	defer func() { err = errors.Join(err, e.close()) }()
 	if e.registry, err = registry.Open(p.RegistryFile()); err != nil {
 		return err
 	}
-	addresses := p.Kafka.Addresses
+	kafka := p.Kafka
 	if p.Kafka.Embedded() {
-		addresses = []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(p.Kafka.EmbeddedPort))}
-		probe, err := net.Dial("tcp", addresses[0])
+		kafka = at(net.JoinHostPort("127.0.0.1", strconv.Itoa(p.Kafka.EmbeddedPort)))
+		probe, err := net.Dial("tcp", kafka.Addresses[0])
 		if err != nil {
 			return fmt.Errorf(`the project's embedded broker does not answer; it is part of "millrace run", so start that first: %w`, err)
 		}
 		probe.Close()
 	}
-	if e.cluster, err = connect(ctx, addresses); err != nil {
+	if e.cluster, err = engines.Cluster(ctx, kafka); err != nil {
 		return err
 	}
 	if p.Kafka.Embedded() {
-		if err := isOurs(ctx, e.cluster, p, addresses[0]); err != nil {
+		if err := isOurs(ctx, e.cluster, p, kafka.Addresses[0]); err != nil {
 			return err
 		}
 	}

@@ -17,7 +17,9 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+	"github.com/redis/go-redis/v9/logging"
 
+	"github.com/millrace/millrace/deploy/engines"
 	"github.com/millrace/millrace/deploy/project"
 )
 
@@ -129,6 +131,7 @@ func run(args []string) int {
 	if err != nil {
 		return fail(usagef("%w; see millrace --help", err))
 	}
+	logging.Disable() // the Redis client's own lines on stderr repeat what its errors say
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: c.LogLevel}))
 	return fail(command.Run(&app{os.Stdin, os.Stdout, os.Stderr, log}))
 }
@@ -176,7 +179,7 @@ func fail(err error) int {
 		return int(status)
 	}
 	fmt.Fprintf(os.Stderr, "millrace: %v\n", err)
-	if errors.As(err, new(usageError)) {
+	if errors.As(err, new(usageError)) || errors.As(err, new(*engines.SettingError)) {
 		return exitUsage
 	}
 	return exitFailed

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 
+	"github.com/millrace/millrace/deploy/engines"
 	"github.com/millrace/millrace/deploy/project"
 )
 
@@ -28,12 +29,12 @@ func (c *pipelineCmd) Run(ctx context.Context, a *app) error {
 	if err := needShared("pipeline", p); err != nil {
 		return err
 	}
-	return withEngines(ctx, p, a.log, func(e *engines) error {
+	return withEngines(ctx, p, a.log, func(e *opened) error {
 		lake, err := newArchive(e)
 		if err != nil {
 			return err
 		}
-		host := e.host(views)
+		host := e.host(engines.Views)
 		return runStages(ctx, e.log,
 			host.Run,
 			lake.run,
@@ -44,7 +45,7 @@ func (c *pipelineCmd) Run(ctx context.Context, a *app) error {
 
 // needShared refuses a project whose engines live within one process.
 func needShared(command string, p *project.Project) error {
-	if shared(p) {
+	if engines.Shared(p) {
 		return nil
 	}
 	return usagef(`%s is for several processes, which share Kafka and Redis: set kafka.addresses and store.redis in the project file; with embedded engines, "millrace run" does all in one process`, command)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 
+	"github.com/millrace/millrace/deploy/engines"
 	"github.com/millrace/millrace/deploy/project"
 )
 
@@ -37,11 +38,11 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	return withEngines(ctx, p, a.log, func(e *engines) error { return runAll(ctx, e) })
+	return withEngines(ctx, p, a.log, func(e *opened) error { return runAll(ctx, e) })
 }
 
 // withEngines opens a project's engines for do and closes them.
-func withEngines(ctx context.Context, p *project.Project, log *slog.Logger, do func(*engines) error) error {
+func withEngines(ctx context.Context, p *project.Project, log *slog.Logger, do func(*opened) error) error {
 	e, err := openEngines(ctx, p, log)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -56,12 +57,12 @@ func withEngines(ctx context.Context, p *project.Project, log *slog.Logger, do f
 	return err
 }
 
-func runAll(ctx context.Context, e *engines) error {
+func runAll(ctx context.Context, e *opened) error {
 	lake, err := newArchive(e)
 	if err != nil {
 		return err
 	}
-	host := e.host(allParts)
+	host := e.host(engines.All)
 	loop, waiting, err := retrain(e)
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 
+	"github.com/millrace/millrace/deploy/engines"
 	"github.com/millrace/millrace/deploy/observe"
 	"github.com/millrace/millrace/deploy/serve"
 	"github.com/millrace/millrace/feedback"
@@ -31,7 +32,7 @@ func (c *serveCmd) Run(ctx context.Context, a *app) error {
 	if err := needShared("serve", p); err != nil {
 		return err
 	}
-	return withEngines(ctx, p, a.log, func(e *engines) error {
+	return withEngines(ctx, p, a.log, func(e *opened) error {
 		server, err := newServer(ctx, e, nil)
 		if err != nil {
 			return err
@@ -45,7 +46,7 @@ func (c *serveCmd) Run(ctx context.Context, a *app) error {
 }
 
 // listen takes the address of the HTTP server.
-func listen(e *engines) (net.Listener, error) {
+func listen(e *opened) (net.Listener, error) {
 	ln, err := net.Listen("tcp", e.project.HTTP.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("HTTP: cannot listen on %s; set http.listen in the project file, or stop what has the port: %w", e.project.HTTP.Listen, err)
@@ -65,7 +66,7 @@ func onLoopback(address string) bool {
 
 // newServer returns the HTTP server of open engines. Host is nil in a process
 // that runs no pipeline; more says what else keeps the process from its work.
-func newServer(ctx context.Context, e *engines, host *pipeline.Host, more ...func() []string) (*serve.Server, error) {
+func newServer(ctx context.Context, e *opened, host *pipeline.Host, more ...func() []string) (*serve.Server, error) {
 	metrics, err := observe.New()
 	if err != nil {
 		return nil, err
@@ -99,9 +100,9 @@ func newServer(ctx context.Context, e *engines, host *pipeline.Host, more ...fun
 // addModels gives a server the project's models, with what serves now loaded,
 // and the spool, which closes with the engines. What cannot be loaded is in the
 // server's readiness.
-func addModels(ctx context.Context, e *engines, c *serve.Config) (err error) {
+func addModels(ctx context.Context, e *opened, c *serve.Config) (err error) {
 	p := e.project
-	partitions, err := pipeline.EnsureFeedback(ctx, e.cluster, p.Name, e.topicConfig())
+	partitions, err := pipeline.EnsureFeedback(ctx, e.cluster, p.Name, engines.TopicConfig(p))
 	if err != nil {
 		return err
 	}

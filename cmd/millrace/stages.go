@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/millrace/millrace/deploy/engines"
 	"github.com/millrace/millrace/deploy/project"
 	"github.com/millrace/millrace/features"
 	"github.com/millrace/millrace/feedback"
@@ -48,7 +49,7 @@ func runStages(ctx context.Context, log *slog.Logger, stages ...stage) error {
 // An archive keeps the events of all sources and the examples of all models in
 // the lake.
 type archive struct {
-	e      *engines
+	e      *opened
 	tables []table
 
 	mu     sync.Mutex
@@ -65,7 +66,7 @@ type table struct {
 }
 
 // newArchive returns the archive of a project; with lake: off it does nothing.
-func newArchive(e *engines) (*archive, error) {
+func newArchive(e *opened) (*archive, error) {
 	a := &archive{e: e, waits: map[int]error{}}
 	if e.project.Lake.Off {
 		return a, nil
@@ -130,7 +131,7 @@ const ensurePause = time.Second
 // yet. It returns false if ctx ends before that.
 func (a *archive) ensureFeedback(ctx context.Context) bool {
 	for {
-		_, err := pipeline.EnsureFeedback(ctx, a.e.cluster, a.e.project.Name, a.e.topicConfig())
+		_, err := pipeline.EnsureFeedback(ctx, a.e.cluster, a.e.project.Name, engines.TopicConfig(a.e.project))
 		if ctx.Err() != nil {
 			return false
 		}
@@ -162,7 +163,7 @@ func (a *archive) keep(ctx context.Context, i int) {
 		defer a.mu.Unlock()
 		a.failed = append(a.failed, fmt.Sprintf("lake: table %s is no longer kept: %v", t.name, err))
 	}
-	if !shared(a.e.project) {
+	if !engines.Shared(a.e.project) {
 		if err := t.archiver.Run(ctx); err != nil {
 			fail(err)
 		}

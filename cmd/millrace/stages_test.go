@@ -100,7 +100,7 @@ func (lateEnd) Err() error            { return context.Canceled }
 // all is open.
 func TestEnginesCloseAtASignal(t *testing.T) {
 	p, log := &project.Project{DataDir: t.TempDir()}, slog.New(slog.DiscardHandler)
-	if err := withEngines(lateEnd{t.Context()}, p, log, func(*engines) error { return nil }); err != nil {
+	if err := withEngines(lateEnd{t.Context()}, p, log, func(*opened) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
 	e, err := openEngines(t.Context(), p, log) // fails while another holds the folder

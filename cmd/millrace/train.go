@@ -53,7 +53,7 @@ func withTrainer(ctx context.Context, a *app, p *project.Project, do func(traine
 	if err != nil {
 		return err
 	}
-	return withLoop(ctx, a, p, func(e *engines) error { return do(trainerConfig(e, e.registry, keys)) })
+	return withLoop(ctx, a, p, func(e *opened) error { return do(trainerConfig(e, e.registry, keys)) })
 }
 
 type runsReproduceCmd struct {
