@@ -72,6 +72,11 @@ var policy = map[string][]string{
 		"features", "features/featurestest", "features/online", "streams", "streams/codec", "streams/pipeline",
 		"deploy", "deploy/client", "deploy/project", "trainer", // the processes of the loop
 	},
+	"loadtest/engines": {},
+	"loadtest/flink": {
+		"loadtest", "loadtest/faults", "loadtest/trades", "features", "features/online", "features/online/redis",
+		"streams", "streams/pipeline", "streams/pipeline/beam", "github.com/redis/go-redis/v9/logging",
+	},
 	"loadtest/stocks": {"deploy/client", "deploy/project", "features", "features/expr", "streams"},
 	"loadtest/trades": {
 		"loadtest", "features", "features/expr", "features/online", "features/online/pebble",
@@ -79,7 +84,8 @@ var policy = map[string][]string{
 	},
 
 	// A process decides whether the Redis client writes to stderr by itself.
-	"cmd/millrace": {anyOfOurs, "github.com/alecthomas/kong", "github.com/redis/go-redis/v9/logging"},
+	"cmd/millrace":      {anyOfOurs, "github.com/alecthomas/kong", "github.com/redis/go-redis/v9/logging"},
+	"cmd/millrace-beam": {anyOfOurs, "github.com/alecthomas/kong"},
 }
 
 // anyOfOurs lets a command wire whatever we have. Other modules it must name.
@@ -92,8 +98,8 @@ var inTests = []string{
 	"deploy/registry", "feedback", "trainer/bundle", "trainer/learn", "trainer/learn/ftrl", // what it serves
 	"features/featurestest", "features/online/onlinetest", "trainer/learn/learntest",
 	"features/online", "features/online/pebble", "features/online/redis", "streams/broker", "streams/codec",
-	"loadtest/stocks",                                                    // real data
-	"loadtest/faults",                                                    // work for a pipeline
+	"loadtest/stocks",                     // real data
+	"loadtest/faults", "loadtest/engines", // work for a pipeline, and what it runs on
 	"github.com/prometheus/client_model", "github.com/prometheus/common", // read what we export
 	"github.com/rogpeppe/go-internal/testscript",
 	"github.com/segmentio/kafka-go", "github.com/twmb/franz-go", // one checks the other

@@ -4,7 +4,6 @@ package engines
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"strings"
 	"time"
@@ -45,8 +44,8 @@ func Store(ctx context.Context, p *project.Project) (online.Store, error) {
 		return nil, &SettingError{err}
 	}
 	o := redis.Options{Addresses: r.Addresses, Username: r.Username, Password: password}
-	if r.TLS {
-		o.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+	if o.TLS, err = r.TLS.Config(); err != nil {
+		return nil, &SettingError{fmt.Errorf("project: store.redis.%w", err)}
 	}
 	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()

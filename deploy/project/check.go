@@ -141,6 +141,7 @@ func (c *checker) engines(p *Project) {
 		if r.PasswordEnv != "" && !variablePattern.MatchString(r.PasswordEnv) {
 			c.fault([]string{"store", "redis", "password_env"}, "not the name of an environment variable; write the variable's name here, as REDIS_PASSWORD, and the password in the variable")
 		}
+		c.tls(r.TLS, "store", "redis", "tls")
 	}
 	if p.Lake.Off && p.Lake.Dir != "" {
 		c.fault([]string{"lake"}, "is off and has a directory; remove one of the two")

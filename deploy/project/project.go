@@ -72,7 +72,7 @@ type Redis struct {
 	Addresses   []string // host:port; several for a cluster
 	Username    string   // empty: the default user
 	PasswordEnv string   // the environment variable that holds the password; empty: no password
-	TLS         bool
+	TLS         TLS
 }
 
 // Password returns the password from the environment, or "" where none is
@@ -176,5 +176,8 @@ func (p *Project) rebase(folder string) {
 		if *dir != "" && !filepath.IsAbs(*dir) {
 			*dir = filepath.Join(folder, *dir)
 		}
+	}
+	if r := p.Store.Redis; r != nil {
+		r.TLS.rebase(folder)
 	}
 }

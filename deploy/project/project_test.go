@@ -76,7 +76,7 @@ func inGo(t *testing.T) *Project {
 		Clock:   features.EventClock,
 		DataDir: "testdata/state",
 		Kafka:   Kafka{Addresses: []string{"localhost:9092", "[::1]:9093"}},
-		Store:   Store{Redis: &Redis{Addresses: []string{"localhost:6379"}, Username: "millrace", PasswordEnv: "REDIS_PASSWORD", TLS: true}},
+		Store:   Store{Redis: &Redis{Addresses: []string{"localhost:6379"}, Username: "millrace", PasswordEnv: "REDIS_PASSWORD", TLS: TLS{On: true}}},
 		Lake:    Lake{Dir: "/var/lib/millrace/lake"},
 		HTTP:    HTTP{Listen: ":8080", MaxBodyBytes: 64_000},
 		Sources: []features.Source{{

@@ -56,7 +56,7 @@ func (c cursor) redis(r *Redis) {
 		"addresses":    func(c cursor) { r.Addresses = c.names("host:port") },
 		"username":     func(c cursor) { r.Username = c.name("a user's name") },
 		"password_env": func(c cursor) { r.PasswordEnv = c.name("the name of an environment variable") },
-		"tls":          func(c cursor) { r.TLS = c.bool() },
+		"tls":          func(c cursor) { c.tls(&r.TLS) },
 	}, absent{"password": "a secret does not belong in this file; put it in an environment variable and write the variable's name as password_env"})
 }
 

@@ -74,6 +74,14 @@ func NewWork(s Spec) (*Work, error) {
 	return w, nil
 }
 
+// Bad is how many records are not events.
+func (w *Work) Bad() (n int64) {
+	for _, k := range w.skipped {
+		n += k
+	}
+	return n
+}
+
 // A Letter is what tells a dead letter of one view and one source from others.
 type Letter struct {
 	Partition int
