@@ -14,11 +14,15 @@ TESTFLAGS ?=
 BENCH ?= .
 COUNT ?= 1
 
+# Which engines `make engines` starts: those of `loadtest/engines/engines`.
+ENGINES ?= kafka redis flink
+
 .DEFAULT_GOAL := help
-.PHONY: help build build-beam test check lint lint-deploy tidy fmt bench clean needs-gcc needs-redis
+.PHONY: help build build-beam test test-engines test-flink bench-flink soak-flink demo-flink engines engines-stop
+.PHONY: check lint lint-deploy tidy fmt bench clean needs-gcc needs-redis
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build bin/millrace: pure Go, stripped, the same bytes on every machine
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/millrace ./cmd/millrace
@@ -30,6 +34,35 @@ test: needs-gcc needs-redis ## run every test, race detector on; they start the 
 	CGO_ENABLED=1 $(GO) test -race -timeout 20m $(TESTFLAGS) ./...
 	@set -e; for module in $(NESTED); do echo "$(GO) test $$module"; \
 		(cd $$module && CGO_ENABLED=1 $(GO) test -race -timeout 5m $(TESTFLAGS) ./...); done
+
+engines: ## start real Kafka, Redis and Flink on loopback and wait for them; ENGINES=kafka for some
+	loadtest/engines/engines start $(ENGINES)
+
+engines-stop: ## stop them
+	loadtest/engines/engines stop $(ENGINES)
+
+# The packages that have tests on real engines.
+ON_ENGINES = $(shell grep -rlE '^//go:build engines$$' --include='*_test.go' . | xargs -n 1 dirname | sort -u)
+
+test-engines: ## the suites of stores and topics on real Kafka, Redis and Valkey, which it starts and stops
+	@$(MAKE) --no-print-directory on-engines ENGINES='kafka kafka3 kafka-secure redis redis-secure redis-cluster valkey redis8' \
+		RUN='$(GO) test -tags engines -p 1 -count 1 -timeout 20m $(TESTFLAGS) $(ON_ENGINES)'
+
+test-flink: ## the same events on the local host, Prism and Flink, and everything killed; it starts and stops the engines
+	@$(MAKE) --no-print-directory on-engines RUN='$(GO) test -tags flink -count 1 -timeout 30m $(TESTFLAGS) ./loadtest/flink'
+
+bench-flink: ## measure Flink beside the local host on a backlog of 3 million trades
+	@$(MAKE) --no-print-directory on-engines RUN='$(GO) test -tags flink,measure -count 1 -v -run Throughput ./loadtest/flink'
+
+SOAK ?= 30m
+soak-flink: ## let 5,000 trades a second flow through Flink for SOAK, and watch latency and memory
+	@$(MAKE) --no-print-directory on-engines RUN='$(GO) test -tags flink,measure -count 1 -v -timeout 0 -run Soak ./loadtest/flink -args -soak $(SOAK)'
+
+# Starts engines, runs RUN, and stops them whatever comes of it.
+.PHONY: on-engines
+on-engines:
+	@loadtest/engines/engines start $(ENGINES)
+	@$(RUN); status=$$?; loadtest/engines/engines stop $(ENGINES); exit $$status
 
 check: lint tidy test ## all that a change must pass: lint, tidy, test
 
