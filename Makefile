@@ -58,6 +58,9 @@ SOAK ?= 30m
 soak-flink: ## let 5,000 trades a second flow through Flink for SOAK, and watch latency and memory
 	@$(MAKE) --no-print-directory on-engines RUN='$(GO) test -tags flink,measure -count 1 -v -timeout 0 -run Soak ./loadtest/flink -args -soak $(SOAK)'
 
+demo-flink: build build-beam ## the demo's prices and view on a real Kafka, Redis and Flink, started for it
+	loadtest/flink/demo.sh
+
 # Starts engines, runs RUN, and stops them whatever comes of it.
 .PHONY: on-engines
 on-engines:

@@ -139,10 +139,12 @@ flink_arguments() { # NODE: its arguments for java, one a line
 }
 
 flink_launch() { # NODE: starts its process and does not wait for it to be ready
-  local node=$1 dir port cache; dir=$(flink_dir "$node") cache=$(flink_cache)
+  local node=$1 dir port cache i; dir=$(flink_dir "$node") cache=$(flink_cache)
   command -v java >/dev/null || { flink_fail "there is no java: install it (apt-get install openjdk-17-jdk-headless)"; return 1; }
   [ -e "$cache/millrace-flink.jar" ] || { flink_fail "Flink is not fetched: run engines fetch flink"; return 1; }
   for port in $(flink_node_ports "$node"); do
+    # A process that was killed may hold its ports for a moment after it counts as gone.
+    for ((i = 0; i < 50; i++)); do flink_open "$port" || break; sleep 0.1; done
     if flink_open "$port"; then
       flink_fail "$node cannot start: another process has port $port. Stop it, or set ENGINES_PORT_SHIFT (and ENGINES_DIR) for a set of your own"
       return 1

@@ -79,7 +79,7 @@ func (o orders) run() error {
 		return err
 	}
 	defer store.Close()
-	cluster, err := streams.Connect([]string{o.Broker})
+	cluster, err := streams.Connect(streams.Options{Addresses: []string{o.Broker}})
 	if err != nil {
 		return err
 	}

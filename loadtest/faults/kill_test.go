@@ -71,7 +71,7 @@ func newLog(t *testing.T) *eventLog {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { b.Close() })
-	cluster, err := streams.Connect([]string{b.Addr()})
+	cluster, err := streams.Connect(streams.Options{Addresses: []string{b.Addr()}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -67,7 +67,7 @@ func openLoop(ctx context.Context, file string, log *slog.Logger) (l *loop, err 
 		return l, err
 	}
 	l.store = store
-	if l.cluster, err = streams.Connect(l.project.Kafka.Addresses); err != nil {
+	if l.cluster, err = streams.Connect(streams.Options{Addresses: l.project.Kafka.Addresses}); err != nil {
 		return l, err
 	}
 	l.producer = streams.NewProducer(l.cluster)

@@ -56,7 +56,7 @@ func (l Load) Open(ctx context.Context) (*Engines, error) {
 	if err != nil {
 		return nil, err
 	}
-	cluster, err := streams.Connect(l.Kafka)
+	cluster, err := streams.Connect(streams.Options{Addresses: l.Kafka})
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}

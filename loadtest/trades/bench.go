@@ -147,7 +147,7 @@ func (r *run) open(ctx context.Context) (err error) {
 	if r.store, err = pebble.Open(filepath.Join(r.Dir, "store")); err != nil {
 		return err
 	}
-	if r.cluster, err = streams.Connect([]string{r.broker.Addr()}); err != nil {
+	if r.cluster, err = streams.Connect(streams.Options{Addresses: []string{r.broker.Addr()}}); err != nil {
 		return err
 	}
 	r.producer = streams.NewProducer(r.cluster)
