@@ -29,15 +29,11 @@ func TestComposeFile(t *testing.T) {
 // fails on keys and values that the specification does not know, on names that
 // nothing has, and on what this project wants of its engines.
 func check(ctx context.Context, path string) error {
-	options, err := cli.NewProjectOptions([]string{path})
+	project, err := load(ctx, path)
 	if err != nil {
 		return err
 	}
-	project, err := options.LoadProject(ctx)
-	if err != nil {
-		return err
-	}
-	var faults []error
+	faults := []error{flink(ctx, path)}
 	for _, name := range project.ServiceNames() {
 		service := project.Services[name]
 		for _, fault := range []error{image(service), ports(service), health(service), volumes(project, service)} {
@@ -47,6 +43,15 @@ func check(ctx context.Context, path string) error {
 		}
 	}
 	return errors.Join(append(faults, kafka(project), redis(project))...)
+}
+
+// load reads the services that have no profile, and those of the given ones.
+func load(ctx context.Context, path string, profiles ...string) (*types.Project, error) {
+	options, err := cli.NewProjectOptions([]string{path}, cli.WithProfiles(profiles))
+	if err != nil {
+		return nil, err
+	}
+	return options.LoadProject(ctx)
 }
 
 // pinned matches an image with the tag of one release: 4.3.1, and not 4.3 or
@@ -154,6 +159,17 @@ func TestFaultsAreFound(t *testing.T) {
 		{`"127.0.0.1:9092:9092"`, `"127.0.0.1:9192:9092"`, "want KAFKA_ADVERTISED_LISTENERS=CLIENTS://localhost:9192"},
 		{"kafka:/var/lib/kafka/data", "kafka:/elsewhere", "want KAFKA_LOG_DIRS=/elsewhere"},
 		{"noeviction", "allkeys-lru", "want --maxmemory-policy noeviction"},
+		{"profiles: [flink]", "profiles: []", "service flink-jobmanager: profiles []: want flink alone"},
+		{"  flink-jobserver:", "  jobserver:", "no such service: flink-jobserver"},
+		{"target: flink}", "target: worker}", "want it built from deploy/flink/Dockerfile, target flink"},
+		{"network_mode: host", "network_mode: bridge", "want host"},
+		{"taskmanager.bind-host: 127.0.0.1", "taskmanager.bind-host: 0.0.0.0", `taskmanager.bind-host: "0.0.0.0"`},
+		{"heartbeat.timeout: 5000", "heartbeat.timeout: 50000", `deploy/flink/config.yaml has "5000"`},
+		{"configs:\n  # These settings travel with a job, and it is the job server that sends them.\n  flink-job:\n    content: |\n      execution.buffer-timeout.interval: 5ms",
+			"configs:\n  flink-job:\n    content: |\n      execution.buffer-timeout.interval: 100ms", `deploy/flink/config.yaml has "5ms"`},
+		{"- --job-host=127.0.0.1", "- --job-host=0.0.0.0", "want the argument --job-host=127.0.0.1"},
+		{"      - --add-opens=java.base/java.nio=ALL-UNNAMED\n", "", "want the argument --add-opens=java.base/java.nio"},
+		{"source: flink-job,", "source: flink-jobs,", "flink-jobs"},
 	} {
 		t.Run(c.new, func(t *testing.T) {
 			faulty := strings.Replace(string(source), c.old, c.new, 1)
