@@ -142,7 +142,7 @@ func newWorld(t *testing.T, topics bool) *world {
 	must(t, err)
 	t.Cleanup(func() { b.Close() })
 	w := &world{school: newSchool(t), inputs: inputs, random: rand.New(rand.NewPCG(1, 2)), path: filepath.Join(t.TempDir(), "registry.db")}
-	w.cluster, err = streams.Connect([]string{b.Addr()})
+	w.cluster, err = streams.Connect(streams.Options{Addresses: []string{b.Addr()}})
 	must(t, err)
 	t.Cleanup(w.cluster.Close)
 	w.producer = streams.NewProducer(w.cluster)

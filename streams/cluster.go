@@ -8,6 +8,7 @@ package streams
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"maps"
@@ -47,30 +48,38 @@ var errClosed = fmt.Errorf("the cluster is closed: %w", net.ErrClosed)
 // A Cluster is a Kafka cluster. Its methods may be called concurrently.
 type Cluster struct {
 	addresses []string
+	tls       *tls.Config // nil: none
+	sasl      *SASL       // nil: none
 	dialer    net.Dialer
 
 	mu    sync.Mutex
 	conns map[*conn]struct{} // nil after Close
 }
 
-// Connect returns the cluster that the brokers at the addresses (host:port)
-// belong to. It does not reach out to them yet: the first call does, and fails
-// if no broker answers.
-func Connect(addresses []string) (*Cluster, error) {
-	if len(addresses) == 0 {
-		return nil, errors.New("streams: connect: no broker address is given; name at least one as host:port")
+// Connect returns the cluster that the brokers at the addresses belong to. It
+// does not reach out to them yet: the first call does, and fails if no broker
+// answers, or with an *AccessError.
+func Connect(o Options) (*Cluster, error) {
+	if err := o.check(); err != nil {
+		return nil, fmt.Errorf("streams: connect: %w", err)
 	}
-	for _, a := range addresses {
-		if _, _, err := net.SplitHostPort(a); err != nil {
-			return nil, fmt.Errorf("streams: connect: broker address %q is not host:port: %w", a, err)
-		}
-	}
-	return &Cluster{
-		addresses: slices.Clone(addresses),
+	c := &Cluster{
+		addresses: slices.Clone(o.Addresses),
+		tls:       o.TLS,
 		dialer:    net.Dialer{Timeout: dialTimeout},
 		conns:     make(map[*conn]struct{}),
-	}, nil
+	}
+	if o.SASL.Mechanism != "" {
+		c.sasl = &o.SASL
+	}
+	return c, nil
 }
+
+// String leaves out who we are.
+func (c *Cluster) String() string { return fmt.Sprintf("Kafka at %v", c.addresses) }
+
+// GoString leaves out who we are.
+func (c *Cluster) GoString() string { return c.String() }
 
 // Close ends all connections to the cluster. Readers and producers that are
 // still at work fail with an error that wraps net.ErrClosed.
@@ -105,7 +114,7 @@ func (c *Cluster) Partitions(ctx context.Context, topic string) (int, error) {
 		err = topicError(m)
 	}
 	if err != nil {
-		return 0, fmt.Errorf("streams: partitions of topic %s: %w", topic, err)
+		return 0, fmt.Errorf("streams: partitions of topic %s: %w", topic, c.needs(err, "Describe on that topic"))
 	}
 	return len(m.Topics[0].Partitions), nil
 }
@@ -119,7 +128,7 @@ func (c *Cluster) Ensure(ctx context.Context, topic string, partitions int, conf
 	n, err := c.Partitions(ctx, topic)
 	if errors.Is(err, ErrNoTopic) {
 		if err := c.create(ctx, topic, partitions, config); err != nil {
-			return fmt.Errorf("streams: create topic %s: %w", topic, err)
+			return fmt.Errorf("streams: create topic %s: %w", topic, c.needs(err, "Create on that topic, or create it"))
 		}
 		n, err = c.await(ctx, topic)
 	}
@@ -199,7 +208,7 @@ func (c *Cluster) Bounds(ctx context.Context, topic string, partition int) (firs
 		first, next, err = c.bounds(ctx, topic, partition)
 	}
 	if err != nil {
-		return 0, 0, fmt.Errorf("streams: bounds of topic %s, partition %d: %w", topic, partition, err)
+		return 0, 0, fmt.Errorf("streams: bounds of topic %s, partition %d: %w", topic, partition, c.needs(err, "Describe on that topic"))
 	}
 	return first, next, nil
 }

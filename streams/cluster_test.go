@@ -14,7 +14,7 @@ func TestConnectRefuses(t *testing.T) {
 		`"" is not host:port`:           {""},
 		`"http://a:1" is not host:port`: {"http://a:1"},
 	} {
-		if _, err := Connect(addresses); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Connect(Options{Addresses: addresses}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Connect(%q): %v, want %q in it", addresses, err, want)
 		}
 	}

@@ -31,6 +31,9 @@ const (
 	createTopicsVersion    = 4
 	initProducerIDVersion  = 1
 	describeConfigsVersion = 1
+
+	saslHandshakeVersion    = 1
+	saslAuthenticateVersion = 1
 )
 
 const (
@@ -79,15 +82,14 @@ func (c *Cluster) dialAny(ctx context.Context) (*conn, error) {
 }
 
 func (c *Cluster) dial(ctx context.Context, address string) (*conn, error) {
-	nc, err := c.dialer.DialContext(ctx, "tcp", address)
+	k, err := c.open(ctx, address)
 	if err != nil {
 		return nil, err
 	}
-	k := &conn{Conn: nc, address: address, cluster: c, in: bufio.NewReader(nc)}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.conns == nil {
-		nc.Close()
+		k.Conn.Close()
 		return nil, errClosed
 	}
 	c.conns[k] = struct{}{}
@@ -158,7 +160,7 @@ func (k *conn) roundTrip(version int16, req protocol.Message, buf []byte, limit 
 	}
 	var head [frameHeader]byte
 	if _, err := io.ReadFull(k, head[:]); err != nil {
-		return buf, err
+		return buf, k.hungUp(err)
 	}
 	n := int64(int32(binary.BigEndian.Uint32(head[:]))) + 4 // the length does not count itself
 	if n < frameHeader || n > int64(limit) {

@@ -41,7 +41,7 @@ func newFaulty(t *testing.T, brokers int, topic string) (*kfake.Cluster, *Cluste
 		t.Fatal(err)
 	}
 	t.Cleanup(k.Close)
-	c, err := Connect(k.ListenAddrs())
+	c, err := Connect(Options{Addresses: k.ListenAddrs()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -84,7 +84,7 @@ func (p *Producer) Produce(ctx context.Context, topic string, records []Record) 
 	}
 	positions, err := p.produce(ctx, topic, records)
 	if err != nil {
-		return positions, fmt.Errorf("streams: produce %d records to topic %s: %w", len(records), topic, err)
+		return positions, fmt.Errorf("streams: produce %d records to topic %s: %w", len(records), topic, p.c.needs(err, "Write on that topic"))
 	}
 	return positions, nil
 }

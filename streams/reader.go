@@ -136,7 +136,7 @@ func (r *Reader) fail(err error) error {
 	if e := r.trouble.Load(); e != nil && !errors.Is(err, *e) {
 		err = fmt.Errorf("%w (%v)", err, *e)
 	}
-	return fmt.Errorf("streams: fetch topic %s, partition %d, offset %d: %w", r.topic, r.partition, r.next, err)
+	return fmt.Errorf("streams: fetch topic %s, partition %d, offset %d: %w", r.topic, r.partition, r.next, r.c.needs(err, "Read on that topic"))
 }
 
 // judge returns nil for an error after which Fetch should try again.

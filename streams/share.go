@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"time"
 
@@ -44,7 +45,7 @@ func (c *Cluster) Share(ctx context.Context, group string, topics []string, own 
 		ID:                group,
 		Brokers:           c.addresses,
 		Topics:            topics,
-		Dialer:            &kafka.Dialer{ClientID: clientID, Timeout: dialTimeout, DialFunc: c.dialer.DialContext},
+		Dialer:            &kafka.Dialer{ClientID: clientID, Timeout: dialTimeout, DialFunc: c.dialGroup},
 		HeartbeatInterval: heartbeatEvery,
 		SessionTimeout:    sessionTimeout,
 		RebalanceTimeout:  10 * time.Second,
@@ -57,7 +58,17 @@ func (c *Cluster) Share(ctx context.Context, group string, topics []string, own 
 	err = m.generations(ctx)
 	g.Close() // ends the generation and leaves the group
 	m.running.Wait()
-	return fmt.Errorf("streams: share as group %s: %w", group, err)
+	return fmt.Errorf("streams: share as group %s: %w", group, c.needs(err, "Read on that group and on its topics"))
+}
+
+// dialGroup connects for the group's own client, which has neither to encrypt nor
+// to prove anything then.
+func (c *Cluster) dialGroup(ctx context.Context, _, address string) (net.Conn, error) {
+	k, err := c.open(ctx, address)
+	if err != nil {
+		return nil, err // and not k: a nil *conn is no nil net.Conn
+	}
+	return k, nil
 }
 
 type member struct {

@@ -26,7 +26,7 @@ func startBroker(t testing.TB, o broker.Options) *broker.Broker {
 
 func connect(t testing.TB, addr string) *Cluster {
 	t.Helper()
-	c, err := Connect([]string{addr})
+	c, err := Connect(Options{Addresses: []string{addr}})
 	if err != nil {
 		t.Fatal(err)
 	}

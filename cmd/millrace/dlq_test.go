@@ -40,7 +40,7 @@ func TestLettersEndWhenKafkaGoes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	cluster, err := streams.Connect([]string{b.Addr()})
+	cluster, err := streams.Connect(streams.Options{Addresses: []string{b.Addr()}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -48,7 +48,7 @@ func newServer(t *testing.T) *serve.Server {
 	b, err := broker.Start(broker.Options{Log: log})
 	must(t, err)
 	t.Cleanup(func() { b.Close() })
-	cluster, err := streams.Connect([]string{b.Addr()})
+	cluster, err := streams.Connect(streams.Options{Addresses: []string{b.Addr()}})
 	must(t, err)
 	t.Cleanup(cluster.Close)
 	producer := streams.NewProducer(cluster)

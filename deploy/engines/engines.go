@@ -4,6 +4,7 @@ package engines
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -57,17 +58,31 @@ func Store(ctx context.Context, p *project.Project) (online.Store, error) {
 }
 
 // Cluster returns a Kafka cluster that has answered. An embedded broker is named
-// as any other, by its address.
+// as any other, by its address. What the user has set wrongly is a *SettingError.
 func Cluster(ctx context.Context, k project.Kafka) (*streams.Cluster, error) {
-	c, err := streams.Connect(k.Addresses)
+	o := streams.Options{Addresses: k.Addresses}
+	var err error
+	if o.TLS, err = k.TLS.Config(); err != nil {
+		return nil, &SettingError{fmt.Errorf("project: kafka.%w", err)}
+	}
+	if s := k.SASL; s != nil {
+		o.SASL = streams.SASL{Mechanism: streams.Mechanism(strings.ToUpper(s.Mechanism)), Username: s.Username}
+		if o.SASL.Password, err = s.Password(); err != nil {
+			return nil, &SettingError{err}
+		}
+	}
+	c, err := streams.Connect(o)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()
-	if _, err := c.ID(ctx); err != nil {
-		c.Close()
-		return nil, fmt.Errorf("no answer from Kafka at %s; start it, or set kafka.addresses in the project file: %w", strings.Join(k.Addresses, ", "), err)
+	if _, err = c.ID(ctx); err == nil {
+		return c, nil
 	}
-	return c, nil
+	c.Close()
+	if errors.As(err, new(*streams.AccessError)) {
+		return nil, fmt.Errorf("no access to Kafka; the settings are kafka.tls and kafka.sasl of the project file: %w", err)
+	}
+	return nil, fmt.Errorf("no answer from Kafka at %s; start it, or set kafka.addresses in the project file: %w", strings.Join(k.Addresses, ", "), err)
 }

@@ -132,6 +132,7 @@ func (c *checker) engines(p *Project) {
 		c.fault([]string{"kafka", "embedded_port"}, "%d: give 1 to 65535", k.EmbeddedPort)
 	}
 	c.addresses(p.Kafka.Addresses, "kafka", "addresses")
+	c.kafka(p.Kafka)
 	if r := p.Store.Redis; r != nil {
 		if len(r.Addresses) == 0 {
 			c.fault([]string{"store", "redis", "addresses"}, "missing; give the server's host:port, as [127.0.0.1:6379]")

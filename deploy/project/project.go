@@ -57,6 +57,8 @@ type Project struct {
 type Kafka struct {
 	Addresses    []string // host:port, any few of the cluster's brokers; empty: the embedded broker
 	EmbeddedPort int      // of the embedded broker, on loopback
+	TLS          TLS
+	SASL         *SASL // nil: the cluster does not ask who we are
 }
 
 // Embedded reports whether the project runs on the embedded broker.
@@ -177,6 +179,7 @@ func (p *Project) rebase(folder string) {
 			*dir = filepath.Join(folder, *dir)
 		}
 	}
+	p.Kafka.TLS.rebase(folder)
 	if r := p.Store.Redis; r != nil {
 		r.TLS.rebase(folder)
 	}

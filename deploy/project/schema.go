@@ -41,6 +41,11 @@ func (c cursor) kafka(k *Kafka) {
 	c.mapping(keys{
 		"addresses":     func(c cursor) { k.Addresses = c.names("host:port") },
 		"embedded_port": func(c cursor) { k.EmbeddedPort = c.positive() },
+		"tls":           func(c cursor) { c.tls(&k.TLS) },
+		"sasl": func(c cursor) {
+			k.SASL = &SASL{}
+			c.sasl(k.SASL)
+		},
 	}, nil)
 }
 

@@ -56,7 +56,7 @@ func benchServer(b *testing.B, v features.View) *Server {
 	store, err := pebble.Open(b.TempDir())
 	must(b, err)
 	b.Cleanup(func() { store.Close() })
-	cluster, err := streams.Connect([]string{"127.0.0.1:1"}) // never spoken to
+	cluster, err := streams.Connect(streams.Options{Addresses: []string{"127.0.0.1:1"}}) // never spoken to
 	must(b, err)
 	producer := streams.NewProducer(cluster)
 	b.Cleanup(func() { producer.Close(); cluster.Close() })

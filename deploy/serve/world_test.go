@@ -83,7 +83,7 @@ func newWorld(t testing.TB, wrap func(online.Store) online.Store) *world {
 	dir := t.TempDir()
 	b, err := broker.Start(broker.Options{Dir: dir, Log: log})
 	must(t, err)
-	cluster, err := streams.Connect([]string{b.Addr()})
+	cluster, err := streams.Connect(streams.Options{Addresses: []string{b.Addr()}})
 	must(t, err)
 	t.Cleanup(cluster.Close)
 	producer := streams.NewProducer(cluster)

@@ -321,7 +321,7 @@ func archive(t *testing.T, plan *features.Plan, events []features.Event) (root s
 		t.Fatal(err)
 	}
 	defer b.Close()
-	cluster, err := streams.Connect([]string{b.Addr()})
+	cluster, err := streams.Connect(streams.Options{Addresses: []string{b.Addr()}})
 	if err != nil {
 		t.Fatal(err)
 	}

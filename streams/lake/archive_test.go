@@ -40,7 +40,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { b.Close() })
-	c, err := streams.Connect([]string{b.Addr()})
+	c, err := streams.Connect(streams.Options{Addresses: []string{b.Addr()}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,7 +43,7 @@ func newRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
-	cluster, err := streams.Connect([]string{b.Addr()})
+	cluster, err := streams.Connect(streams.Options{Addresses: []string{b.Addr()}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,7 +38,7 @@ func newRedisRig(t *testing.T, addr string) *rig {
 
 func connect(t *testing.T, addr string, store online.Store) *rig {
 	t.Helper()
-	cluster, err := streams.Connect([]string{addr})
+	cluster, err := streams.Connect(streams.Options{Addresses: []string{addr}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,7 +40,7 @@ func newRig(t *testing.T, spec faults.Spec) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { b.Close() })
-	cluster, err := streams.Connect([]string{b.Addr()})
+	cluster, err := streams.Connect(streams.Options{Addresses: []string{b.Addr()}})
 	if err != nil {
 		t.Fatal(err)
 	}
