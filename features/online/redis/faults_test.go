@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
+
 	"math/rand/v2"
 	"net"
 	"strings"
@@ -181,14 +181,6 @@ func TestSilentServer(t *testing.T) {
 	}
 }
 
-func TestEvictingPolicyIsRefused(t *testing.T) {
-	server := onlinetest.StartRedis(t, "--maxmemory-policy", "allkeys-lru")
-	_, err := Open(t.Context(), Options{Addresses: []string{server.Addr}})
-	if err == nil || !strings.Contains(err.Error(), "maxmemory-policy is allkeys-lru") || !strings.Contains(err.Error(), "set it to noeviction") {
-		t.Errorf("Open: %v", err)
-	}
-}
-
 // TestFullMemory fills the memory: commits become errors and change nothing.
 func TestFullMemory(t *testing.T) {
 	for _, ttl := range []time.Duration{0, time.Hour} {
@@ -210,69 +202,6 @@ func TestFullMemory(t *testing.T) {
 		if state := checkWhole(t, s, 400); state.Token != c.Next {
 			t.Errorf("ttl %v: a refused commit is in place", ttl)
 		}
-	}
-}
-
-// TestAccessList runs as a user with just the rights that the package's
-// documentation names, CONFIG not among them.
-func TestAccessList(t *testing.T) {
-	const password = "open-sesame-3141"
-	server := onlinetest.StartRedis(t)
-	admin := client(t, server)
-	rights := []any{"ACL", "SETUSER", "millrace", "on", ">" + password, "resetkeys", "~{s:*", "-@all",
-		"+hello", "+ping", "+get", "+set", "+mget", "+mset", "+del", "+pexpire", "+persist", "+eval", "+evalsha", "+scan"}
-	if err := admin.Do(t.Context(), rights...).Err(); err != nil {
-		t.Fatal(err)
-	}
-	var log bytes.Buffer
-	was := slog.Default()
-	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
-	defer slog.SetDefault(was)
-	o := Options{Addresses: []string{server.Addr}, Username: "millrace", Password: password, TTL: time.Hour}
-	s := mustOpen(t, o)
-	if !strings.Contains(log.String(), "cannot check maxmemory-policy") {
-		t.Errorf("no warning that the policy was not checked; logged %q", log.String())
-	}
-	c := commitOf(online.Token{}, 1, 10)
-	if err := s.Commit(t.Context(), c); err != nil {
-		t.Fatal(err)
-	}
-	next := commitOf(c.Next, 2, 10)
-	next.Writes = append(next.Writes, online.Write{Entity: "gone"}, online.Write{Entity: "kept", KeepBase: true})
-	if err := s.Commit(t.Context(), next); err != nil {
-		t.Fatal(err)
-	}
-	checkWhole(t, s, 10)
-	for _, err := range s.Rows(t.Context(), "s") {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	other := commitOf(online.Token{}, 1, 1)
-	other.Shard.Space = "other"
-	err := s.Commit(t.Context(), other)
-	if err == nil || !strings.Contains(err.Error(), "access list") {
-		t.Errorf("a commit to a space of others: %v", err)
-	}
-	// Without the right to delete, a commit that deletes changes nothing.
-	if err := admin.Do(t.Context(), "ACL", "SETUSER", "millrace", "-del").Err(); err != nil {
-		t.Fatal(err)
-	}
-	third := commitOf(next.Next, 3, 10)
-	third.Writes = append(third.Writes, online.Write{Entity: "gone"})
-	if err := s.Commit(t.Context(), third); err == nil || !strings.Contains(err.Error(), "access list") {
-		t.Errorf("a commit without the right to delete: %v", err)
-	}
-	if state := checkWhole(t, s, 10); state.Token != next.Next {
-		t.Error("a refused commit is in place")
-	}
-	o.Password = "another-2718"
-	_, err = Open(t.Context(), o)
-	if err == nil || !strings.Contains(err.Error(), "missing or wrong") || strings.Contains(err.Error(), o.Password) {
-		t.Errorf("a wrong password: %v", err)
-	}
-	if strings.Contains(log.String(), password) {
-		t.Error("the password is in the log")
 	}
 }
 

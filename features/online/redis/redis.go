@@ -23,9 +23,16 @@
 //	{space:shard}hENTITY  a row's head
 //	{space:shard}bENTITY  a row's base
 //
-// A user of an access list needs +hello +ping +get +set +mget +mset +del +pexpire +persist
+// While a cluster moves a slot to another node key by key, calls for the shards
+// in it that touch keys of both nodes fail until the slot has moved: commits and
+// the pipeline wait, and reads say so. Redis 8.4 and Valkey 9 can move slots at
+// once, without that.
+//
+// A user of an access list needs +get +set +mget +mset +del +pexpire +persist
 // +eval +evalsha +scan, and +config|get for the check of the memory policy, on
-// the keys ~{SPACE:*; in a cluster also +cluster and +command.
+// the keys ~{SPACE:*. A user that only reads (State and Read, as a server does)
+// needs +get +mget, and +config|get, on the keys %R~{SPACE:*. In a cluster both
+// need +cluster|slots +command +asking as well.
 package redis
 
 import (
@@ -33,7 +40,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"strconv"
 	"strings"
@@ -80,27 +86,28 @@ type Store struct {
 	expiring sync.Map
 }
 
-// Open connects to the server and makes sure that it does not evict. A server
-// that cannot be reached is an error at once: the caller decides how long to
-// try again.
+// Open connects to the server, or to all masters of a cluster, and makes sure
+// that each can hold the store: its version, that it is no replica, and that it
+// does not evict. A server that cannot be reached is an error at once: the caller
+// decides how long to try again.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
 	s := &Store{address: strings.Join(o.Addresses, ","), secret: o.Password, ttl: o.TTL.Milliseconds()}
-	cluster, err := o.cluster(ctx)
+	h, err := s.hello(ctx, &o)
 	if err != nil {
-		return nil, s.fail("connect", err)
+		return nil, err
 	}
 	switch {
-	case cluster:
+	case h.mode == "cluster":
 		s.client = redis.NewClusterClient(o.clusterOptions())
 	case len(o.Addresses) > 1:
 		return nil, fmt.Errorf("redis %s: several addresses, but the server is not part of a cluster; give one", s.address)
 	default:
 		s.client = redis.NewClient(o.options(o.Addresses[0]))
 	}
-	if err := s.checkPolicy(ctx); err != nil {
+	if err := s.checkServers(ctx); err != nil {
 		s.client.Close()
 		return nil, err
 	}
@@ -147,75 +154,11 @@ func (o *Options) clusterOptions() *redis.ClusterOptions {
 	}
 }
 
-// cluster asks the first server that answers whether it is part of a cluster.
-func (o *Options) cluster(ctx context.Context) (bool, error) {
-	var first error
-	for _, a := range o.Addresses {
-		mode, err := o.mode(ctx, a)
-		if err == nil {
-			return mode == "cluster", nil
-		}
-		if first == nil {
-			first = err
-		}
-	}
-	return false, first
-}
-
-func (o *Options) mode(ctx context.Context, address string) (string, error) {
-	c := redis.NewClient(o.options(address))
-	defer c.Close()
-	v, err := c.Do(ctx, "HELLO").Result()
-	if redis.HasErrorPrefix(err, "NOPERM") || redis.HasErrorPrefix(err, "unknown command") {
-		return "", nil // not told; a cluster would tell
-	}
-	if err != nil {
-		return "", err
-	}
-	switch v := v.(type) {
-	case map[any]any: // RESP3
-		mode, _ := v["mode"].(string)
-		return mode, nil
-	case []any: // RESP2: names and values in turn
-		for i := 0; i+1 < len(v); i += 2 {
-			if v[i] == "mode" {
-				mode, _ := v[i+1].(string)
-				return mode, nil
-			}
-		}
-	}
-	return "", nil
-}
-
-// checkPolicy refuses a server that would drop rows when its memory is full:
-// it would drop them without their progress, and the values would be wrong.
-func (s *Store) checkPolicy(ctx context.Context) error {
-	check := func(ctx context.Context, c *redis.Client) error {
-		v, err := c.ConfigGet(ctx, "maxmemory-policy").Result()
-		var answer redis.Error
-		switch policy := v["maxmemory-policy"]; {
-		case errors.As(err, &answer):
-			slog.Warn("redis: cannot check maxmemory-policy, it must be noeviction", "address", c.Options().Addr, "error", s.hide(err))
-		case err != nil:
-			return s.fail("connect", err)
-		case policy == "":
-			slog.Warn("redis: the server does not tell its maxmemory-policy, it must be noeviction", "address", c.Options().Addr)
-		case policy != "noeviction":
-			return fmt.Errorf("redis %s: maxmemory-policy is %s, which drops rows when the memory is full and makes features wrong; set it to noeviction", c.Options().Addr, policy)
-		}
-		return nil
-	}
-	switch c := s.client.(type) {
-	case *redis.ClusterClient:
-		return c.ForEachMaster(ctx, check)
-	case *redis.Client:
-		return check(ctx, c)
-	}
-	return nil
-}
-
 // fail wraps an error of the client, adding what to do about the common ones.
-func (s *Store) fail(call string, err error) error {
+func (s *Store) fail(call string, err error) error { return s.failAt(s.address, call, err) }
+
+// failAt is fail for one of the servers.
+func (s *Store) failAt(address, call string, err error) error {
 	err = s.hide(err)
 	advice := ""
 	switch msg := err.Error(); {
@@ -229,10 +172,22 @@ func (s *Store) fail(call string, err error) error {
 		advice = "user name or password are missing or wrong: "
 	case redis.HasErrorPrefix(err, "NOPERM"), strings.Contains(msg, "can't run this command"):
 		advice = "the user's access list lacks a command or key (package redis lists what it needs): "
+	case redis.HasErrorPrefix(err, "CLUSTERDOWN"), redis.HasErrorPrefix(err, "MASTERDOWN"):
+		advice = "some slots of the cluster have no master; start it again, or let a replica take its place: "
+	case redis.HasErrorPrefix(err, "TRYAGAIN"):
+		advice = "the cluster is moving the shard's slot to another node; the call succeeds when it is there: "
+	case redis.HasErrorPrefix(err, "LOADING"):
+		advice = "the server is still reading its files; wait for it: "
+	case strings.Contains(msg, "does not look like a TLS handshake"):
+		advice = "the server does not speak TLS on this port; give its TLS port, or turn TLS off: "
+	case strings.Contains(msg, "failed to verify certificate"):
+		advice = "the server's certificate is not what the settings of TLS expect (its authority, and its name): "
+	case strings.Contains(msg, "certificate required"), strings.Contains(msg, "bad certificate"):
+		advice = "the server asks for a certificate of ours; set one, with its key: "
 	case strings.Contains(msg, "connection refused"):
 		advice = "no server listens there: "
 	}
-	return fmt.Errorf("redis %s: %s: %s%w", s.address, call, advice, err)
+	return fmt.Errorf("redis %s: %s: %s%w", address, call, advice, err)
 }
 
 // hide keeps the password out of an error: servers before version 6 repeat the

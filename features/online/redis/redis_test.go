@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -117,46 +116,32 @@ func TestAppendOnlyFile(t *testing.T) {
 	})
 }
 
-// clusterPlace is a cluster of one node, which refuses commands whose keys are
-// not of one slot. It takes seconds to come up, so it stays up for all tests
-// and a crash ends the connections only.
-type clusterPlace struct{ snapshotPlace }
+// clusterPlace is a cluster, which refuses commands whose keys are not of one
+// slot. It takes seconds to come up, so it stays up for all tests and a crash
+// ends the connections only.
+type clusterPlace struct {
+	options Options
+	store   *Store
+}
+
+func (p *clusterPlace) Open(t *testing.T) online.Store {
+	t.Helper()
+	p.store = mustOpen(t, p.options)
+	return p.store
+}
 
 func (p *clusterPlace) Save(*testing.T) {}
 
-func (p *clusterPlace) Crash(t *testing.T) { p.store.Close() }
+func (p *clusterPlace) Crash(*testing.T) { p.store.Close() }
 
 func TestCluster(t *testing.T) {
-	server := startCluster(t)
+	o := Options{Addresses: []string{newCluster(t, 3, 0).nodes[1].Addr}}
+	admin := redis.NewClusterClient(o.clusterOptions())
+	defer admin.Close()
 	onlinetest.Run(t, func(t *testing.T) onlinetest.Place {
-		p := &clusterPlace{snapshotPlace{server: server}}
-		p.Open(t)
-		defer p.store.Close()
-		c, ok := p.store.client.(*redis.ClusterClient)
-		if !ok {
-			t.Fatal("the cluster was not recognised")
-		}
-		err := c.ForEachMaster(t.Context(), func(ctx context.Context, c *redis.Client) error { return c.FlushAll(ctx).Err() })
-		if err != nil {
-			t.Fatal(err)
-		}
-		return p
+		flush(t, admin)
+		return &clusterPlace{options: o}
 	})
-}
-
-func startCluster(t *testing.T) *onlinetest.Redis {
-	t.Helper()
-	server := onlinetest.StartRedis(t, "--cluster-enabled", "yes", "--cluster-port", freePort(t), "--cluster-node-timeout", "1000")
-	c := redis.NewClient(&redis.Options{Addr: server.Addr})
-	defer c.Close()
-	if err := c.ClusterAddSlotsRange(t.Context(), 0, 16383).Err(); err != nil {
-		t.Fatal(err)
-	}
-	waitFor(t, "the cluster", func() bool {
-		info, err := c.ClusterInfo(t.Context()).Result()
-		return err == nil && strings.Contains(info, "cluster_state:ok")
-	})
-	return server
 }
 
 func freePort(t *testing.T) string {
