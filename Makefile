@@ -10,6 +10,9 @@ NESTED := $(patsubst ./%/go.mod,%,$(shell find . -mindepth 2 -name go.mod -not -
 # More flags for go test, such as TESTFLAGS='-v -run Kill'.
 TESTFLAGS ?=
 
+# Build tags of tests that need more than this machine has by itself.
+TAGS := engines,flink,measure
+
 # What `make bench` runs, and how often: benchstat wants 10 runs of each side.
 BENCH ?= .
 COUNT ?= 1
@@ -73,7 +76,7 @@ lint: $(GOLANGCI_LINT) ## check formatting, go vet and the linters of .golangci.
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || \
 		{ echo "not formatted, run make fmt: $$unformatted" >&2; exit 1; }
 	@set -e; for module in . $(NESTED); do echo "lint $$module"; \
-		(cd $$module && $(GO) vet ./... && $(CURDIR)/$(GOLANGCI_LINT) run --config $(CURDIR)/.golangci.yml ./...); done
+		(cd $$module && $(GO) vet -tags $(TAGS) ./... && $(CURDIR)/$(GOLANGCI_LINT) run --build-tags $(TAGS) --config $(CURDIR)/.golangci.yml ./...); done
 
 lint-deploy: $(HADOLINT) ## check the Dockerfiles and the manifests of deploy/flink and deploy/k8s
 	$(HADOLINT) deploy/flink/Dockerfile

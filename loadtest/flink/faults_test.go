@@ -75,7 +75,7 @@ func TestFaults(t *testing.T) {
 		{"JobManager", func(r *rig, l Load) { engines.Kill(r.t, "flink-jm"); engines.Up(r.t, "flink-jm"); r.submit(l, nil) }},
 		{"Kafka", func(r *rig, _ Load) { engines.Kill(r.t, "kafka"); engines.Up(r.t, "kafka") }},
 		{"Redis and its tail", func(r *rig, _ Load) { r.cutRedis() }},
-		{"frozen host", func(r *rig, _ Load) { r.freeze() }},
+		{"frozen host", func(r *rig, _ Load) { r.freeze(flow) }},
 	} {
 		for n := range times {
 			began := time.Now()
@@ -126,9 +126,9 @@ func (r *rig) cutRedis() {
 }
 
 // freeze stops a worker just before a commit, and its TaskManager, as if their
-// host froze; the other TaskManager takes over. After 20 seconds the worker goes
-// on with the commit, which must be refused, and then the TaskManager.
-func (r *rig) freeze() {
+// host froze; the other TaskManager takes over. After 20 seconds, or when it has, the
+// worker goes on with the commit, which must be refused, and then the TaskManager.
+func (r *rig) freeze(flow *Flow) {
 	r.t.Helper()
 	tm, pid := r.aWorker()
 	if err := os.MkdirAll(notes(), 0o700); err != nil {
@@ -141,6 +141,7 @@ func (r *rig) freeze() {
 	parent := engines.Pid(r.t, tm)
 	signal(r.t, parent, syscall.SIGSTOP)
 	time.Sleep(20 * time.Second)
+	settle(r.t, flow)
 	signal(r.t, pid, syscall.SIGCONT)
 	refused := filepath.Join(notes(), fmt.Sprint("refused-", pid))
 	r.until("the commit to be refused", func() bool { _, err := os.Stat(refused); return err == nil })
