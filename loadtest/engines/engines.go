@@ -100,7 +100,13 @@ func Flink(t testing.TB) FlinkCluster {
 // fails where CI is set.
 func need(t testing.TB, group string, ports ...int) []string {
 	t.Helper()
-	shift, _ := strconv.Atoi(os.Getenv("ENGINES_PORT_SHIFT"))
+	shift := 0
+	if text := os.Getenv("ENGINES_PORT_SHIFT"); text != "" {
+		var err error
+		if shift, err = strconv.Atoi(text); err != nil {
+			t.Fatalf("ENGINES_PORT_SHIFT=%s: want a number, which is added to each port", text)
+		}
+	}
 	var addresses []string
 	for _, port := range ports {
 		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port+shift))

@@ -115,7 +115,7 @@ kafka_launch() { # NODE
   run "$1" java -Xms512m -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dlog4j2.configurationFile="$ENGINES_HERE/kafka/log4j2.properties" \
     -cp "$(kafka_cache)/*" kafka.Kafka "$(dir "$1")/server.properties"
 }
-kafka_ready() { grep -q 'Kafka Server started' "$(dir "$1")/log"; }
+kafka_ready() { grep -qs 'Kafka Server started' "$(dir "$1")/log"; }
 
 kafka_start() { # GROUP
   local nodes node quorum='' n=1 i=1; nodes=$(kafka_nodes "$1") || return
@@ -127,4 +127,9 @@ kafka_start() { # GROUP
   for node in $(kafka_nodes "$1"); do await "$node" kafka_ready "$node" || return; done
 }
 kafka_up() { kafka_start "$1"; }
-kafka_stop() { local node; for node in $(kafka_nodes "$1"); do stop_node "$node"; done; }
+# All at once: one by one, the last would wait in vain for a majority of controllers.
+kafka_stop() {
+  local node p
+  for node in $(kafka_nodes "$1"); do { p=$(pid "$node") && kill "$p" 2>/dev/null; } || true; done
+  for node in $(kafka_nodes "$1"); do stop_node "$node"; done
+}

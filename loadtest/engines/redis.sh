@@ -71,7 +71,7 @@ redis_launch() { # NODE
   run "$node" "$(redis_program "$node")" --port "$p" --bind 127.0.0.1 --dir "$d" --appendonly yes --appendfsync everysec --save '' \
     --set-proc-title no --maxmemory-policy noeviction --daemonize no "${extra[@]}"
 }
-redis_ready() { grep -q 'Ready to accept connections' "$(dir "$1")/log"; }
+redis_ready() { grep -qs 'Ready to accept connections' "$(dir "$1")/log"; }
 
 redis_start() { # GROUP or node
   local node
