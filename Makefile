@@ -67,8 +67,7 @@ demo-flink: build build-beam ## the demo's prices and view on a real Kafka, Redi
 # Starts engines, runs RUN, and stops them whatever comes of it.
 .PHONY: on-engines
 on-engines:
-	@loadtest/engines/engines start $(ENGINES)
-	@$(RUN); status=$$?; loadtest/engines/engines stop $(ENGINES); exit $$status
+	@loadtest/engines/engines start $(ENGINES) && $(RUN); status=$$?; loadtest/engines/engines stop $(ENGINES); exit $$status
 
 check: lint tidy test ## all that a change must pass: lint, tidy, test
 
