@@ -15,13 +15,11 @@ import (
 	"net"
 	"regexp"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol/createtopics"
-	"github.com/segmentio/kafka-go/protocol/describeconfigs"
 	"github.com/segmentio/kafka-go/protocol/metadata"
 )
 
@@ -224,31 +222,6 @@ func (c *Cluster) bounds(ctx context.Context, topic string, partition int) (firs
 	}
 	next, err = k.offset(ctx, topic, partition, kafka.LastOffset)
 	return first, next, err
-}
-
-// maxMessage returns the size in bytes of the largest batch that a topic
-// takes: its max.message.bytes, or Kafka's default where that may not be read.
-func (c *Cluster) maxMessage(ctx context.Context, topic string) (int, error) {
-	const name, usual = "max.message.bytes", 1048588
-	k, err := c.dialAny(ctx)
-	if err != nil {
-		return 0, err
-	}
-	defer k.Close()
-	r, err := k.ask(ctx, describeConfigsVersion, &describeconfigs.Request{Resources: []describeconfigs.RequestResource{
-		{ResourceType: int8(kafka.ResourceTypeTopic), ResourceName: topic, ConfigNames: []string{name}},
-	}})
-	if err != nil {
-		return 0, err
-	}
-	for _, r := range r.(*describeconfigs.Response).Resources {
-		for _, e := range r.ConfigEntries {
-			if n, err := strconv.Atoi(e.ConfigValue); e.ConfigName == name && err == nil {
-				return n, nil
-			}
-		}
-	}
-	return usual, nil
 }
 
 // metadata asks any broker about the cluster and about the topics, if any. It

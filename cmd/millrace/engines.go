@@ -66,22 +66,11 @@ func openEngines(ctx context.Context, p *project.Project, log *slog.Logger) (e *
 			return e, err
 		}
 	}
-	return e, e.ensureSources(ctx)
+	return e, engines.Sources(ctx, e.cluster, p, log)
 }
 
 // at is the embedded broker at an address.
 func at(address string) project.Kafka { return project.Kafka{Addresses: []string{address}} }
-
-// ensureSources makes the sources' topics, so that events can come in before
-// anything reads them.
-func (e *opened) ensureSources(ctx context.Context) error {
-	for _, s := range e.project.Sources {
-		if err := e.cluster.Ensure(ctx, s.Topic, s.Partitions, engines.TopicConfig(e.project)); err != nil {
-			return fmt.Errorf("source %s: %w", s.Name, err)
-		}
-	}
-	return nil
-}
 
 // host returns the host of a part of the project's pipeline.
 func (e *opened) host(does engines.Part) *pipeline.Host {

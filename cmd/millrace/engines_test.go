@@ -61,7 +61,7 @@ func TestKafkaAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { e.cluster.Close(); e.producer.Close(); e.store.Close() })
-	if err := e.ensureSources(t.Context()); err != nil {
+	if err := engines.Sources(t.Context(), e.cluster, e.project, e.log); err != nil {
 		t.Fatal(err)
 	}
 	ready := readiness(t, e)
@@ -117,7 +117,7 @@ models:
 	}
 	e.producer = streams.NewProducer(e.cluster)
 	t.Cleanup(func() { e.producer.Close(); e.cluster.Close() })
-	if err := e.ensureSources(t.Context()); err != nil {
+	if err := engines.Sources(t.Context(), e.cluster, e.project, e.log); err != nil {
 		t.Fatal(err)
 	}
 	return e, b

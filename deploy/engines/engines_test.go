@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/millrace/millrace/deploy/project"
+	"github.com/millrace/millrace/streams"
 	"github.com/millrace/millrace/streams/broker"
 )
 
@@ -102,5 +103,41 @@ func TestStore(t *testing.T) {
 	p.Store.Redis = &project.Redis{Addresses: []string{"127.0.0.1:1"}, PasswordEnv: "NO_SUCH_PASSWORD_IS_SET"}
 	if _, err := Store(t.Context(), p); !errors.As(err, new(*SettingError)) || !strings.Contains(err.Error(), "NO_SUCH_PASSWORD_IS_SET is not set") {
 		t.Errorf("without the password: %v", err)
+	}
+}
+
+// TestSources opens a project whose topics are missing, and one whose topic was
+// made with settings that lose events.
+func TestSources(t *testing.T) {
+	b, err := broker.Start(broker.Options{Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	p := parse(t, "")
+	c, err := Cluster(t.Context(), project.Kafka{Addresses: []string{b.Addr()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	var out strings.Builder
+	log := slog.New(slog.NewTextHandler(&out, nil))
+	if err := Sources(t.Context(), c, p, log); err != nil || out.Len() > 0 {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	if n, err := c.Partitions(t.Context(), "visits"); n != p.Sources[1].Partitions || err != nil {
+		t.Errorf("topic visits has %d partitions, %v", n, err)
+	}
+	for i, config := range []map[string]string{{"retention.ms": "7200000"}, {"cleanup.policy": "compact"}} {
+		p.Sources[i].Topic += "2"
+		if err := c.Ensure(t.Context(), p.Sources[i].Topic, p.Sources[i].Partitions, config); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := Sources(t.Context(), c, p, log); !errors.Is(err, streams.ErrUnfit) || !strings.Contains(err.Error(), "source visits: ") {
+		t.Errorf("with a compacted topic: %v", err)
+	}
+	if !strings.Contains(out.String(), "level=WARN") || !strings.Contains(out.String(), "source=orders") {
+		t.Errorf("the log says %q", out.String())
 	}
 }
