@@ -75,10 +75,10 @@ func openWorker(ctx context.Context, j beam.Project) (*pipeline.Host, func() err
 // atLeast drops what is below a level.
 type atLeast struct {
 	slog.Handler
-	level slog.Level
+	level slog.Leveler
 }
 
-func (h atLeast) Enabled(_ context.Context, l slog.Level) bool { return l >= h.level }
+func (h atLeast) Enabled(_ context.Context, l slog.Level) bool { return l >= h.level.Level() }
 
 func (h atLeast) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return atLeast{h.Handler.WithAttrs(attrs), h.level}
