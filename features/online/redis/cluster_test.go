@@ -60,41 +60,24 @@ func newCluster(t *testing.T, masters, replicas int, more ...string) *cluster {
 	return c
 }
 
-// wait waits until each node knows all slots, all nodes know each other, and
-// each replica has what its master has.
+// wait waits until each node knows each other and its role, and each replica has
+// what its master has.
 func (c *cluster) wait(t *testing.T) {
 	t.Helper()
 	for i, node := range c.nodes {
 		admin := client(t, node)
 		waitFor(t, "the cluster", func() bool {
-			slots, err := admin.ClusterSlots(t.Context()).Result()
-			if err != nil || !strings.Contains(admin.ClusterInfo(t.Context()).Val(), "cluster_state:ok") {
+			if !strings.Contains(admin.ClusterInfo(t.Context()).Val(), "cluster_state:ok") {
 				return false
 			}
-			known := 0
-			for _, s := range slots {
-				known += len(s.Nodes)
+			roles := make(map[string]int)
+			for line := range strings.Lines(admin.ClusterNodes(t.Context()).Val()) {
+				roles[strings.TrimPrefix(strings.Fields(line)[2], "myself,")]++
 			}
 			synced := i < c.masters || strings.Contains(admin.Info(t.Context(), "replication").Val(), "master_link_status:up")
-			return known == len(c.nodes) && synced
+			return roles["master"] == c.masters && roles["slave"] == len(c.nodes)-c.masters && synced
 		})
 	}
-}
-
-// open opens a store by the first master's address.
-func (c *cluster) open(t *testing.T) *Store {
-	t.Helper()
-	return mustOpen(t, Options{Addresses: []string{c.nodes[0].Addr}})
-}
-
-// master returns which of the masters has the shard's slot.
-func (c *cluster) master(t *testing.T, key string) int {
-	t.Helper()
-	slot, err := client(t, c.nodes[0]).ClusterKeySlot(t.Context(), key).Result()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return int(slot) * c.masters / allSlots
 }
 
 // flush empties every master.

@@ -157,7 +157,13 @@ func (s *Store) keys(ctx context.Context, space string) ([]online.Key, error) {
 	var err error
 	switch c := s.client.(type) {
 	case *redis.ClusterClient:
-		err = c.ForEachMaster(ctx, scan)
+		// Twice: a key that moves from a node not yet scanned to one that is would
+		// be missed, and the second time it is there from beginning to end.
+		for range 2 {
+			if err == nil {
+				err = c.ForEachMaster(ctx, scan)
+			}
+		}
 	case *redis.Client:
 		err = scan(ctx, c)
 	}

@@ -23,10 +23,10 @@
 //	{space:shard}hENTITY  a row's head
 //	{space:shard}bENTITY  a row's base
 //
-// While a cluster moves a slot to another node key by key, calls for the shards
-// in it that touch keys of both nodes fail until the slot has moved: commits and
-// the pipeline wait, and reads say so. Redis 8.4 and Valkey 9 can move slots at
-// once, without that.
+// While a cluster moves a slot to another node key by key, it refuses each call
+// with several keys of which one is not there, as most commits and reads have:
+// the shards of that slot wait until it has moved, and their reads say so.
+// Rows misses what moves to a master that has no slot yet.
 //
 // A user of an access list needs +get +set +mget +mset +del +pexpire +persist
 // +eval +evalsha +scan, and +config|get for the check of the memory policy, on
