@@ -2,6 +2,7 @@ package streams
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -188,23 +189,28 @@ func (k *conn) prove(ctx context.Context, s SASL, message []byte) ([]byte, error
 	}
 }
 
-// hungUp explains a connection that ends at its first request, as Kafka ends one
-// that it cannot make sense of. It may as well be a broker that is just ending.
-func (k *conn) hungUp(err error) error {
-	if alerted(err) { // with TLS 1.3 a certificate is missed after the handshake
+// tlsAlert begins what a TLS server says to those who speak no TLS.
+var tlsAlert = []byte{21, 3}
+
+// hungUp explains a connection that ends with no answer, or with the beginning of
+// one. Kafka ends one so whose first request it cannot make sense of, but it may
+// as well be a broker that is just ending.
+func (k *conn) hungUp(said []byte, err error) error {
+	switch tls, sasl := k.cluster.tls != nil, k.cluster.sasl != nil; {
+	case alerted(err): // with TLS 1.3 a certificate is missed after the handshake
 		return &AccessError{k.address, refusesTLS, err}
-	}
-	if k.id != 1 || k.cluster.sasl != nil && k.cluster.tls != nil || !errors.Is(err, io.EOF) {
+	case k.id != 1 || !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
 		return err
+	case !tls && bytes.HasPrefix(said, tlsAlert):
+		return &AccessError{k.address, "that port expects TLS; turn tls on, or use the port without", nil}
+	case !tls && !sasl:
+		return &AccessError{k.address, "the broker hung up at the first request; where it goes on doing so, it expects TLS (tls) or a user (sasl)", err}
+	case !tls:
+		return &AccessError{k.address, "the broker hung up at the first request; where it goes on doing so, it expects TLS (tls)", err}
+	case !sasl:
+		return &AccessError{k.address, "the broker hung up at the first request; where it goes on doing so, it expects a user (sasl)", err}
 	}
-	expects := "TLS (tls) or a user (sasl)"
-	switch {
-	case k.cluster.tls != nil:
-		expects = "a user (sasl)"
-	case k.cluster.sasl != nil:
-		expects = "TLS (tls)"
-	}
-	return &AccessError{k.address, "the broker hung up at the first request; where it goes on doing so, it expects " + expects, err}
+	return err
 }
 
 // needs adds to a refusal which right the user lacks.

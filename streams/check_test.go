@@ -10,7 +10,7 @@ import (
 )
 
 // TestCheckSource makes topics with settings of each kind.
-func TestCheckSource(t *testing.T) { checkSources(t, connect(t, startMemory(t)), "") }
+func TestCheckSource(t *testing.T) { checkSources(t, connect(t, startMemory(t)), unique(t, "check")) }
 
 // checkSources makes topics that begin with prefix.
 func checkSources(t *testing.T, c *Cluster, prefix string) {

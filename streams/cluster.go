@@ -15,6 +15,7 @@ import (
 	"net"
 	"regexp"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -224,14 +225,40 @@ func (c *Cluster) bounds(ctx context.Context, topic string, partition int) (firs
 	return first, next, err
 }
 
-// metadata asks any broker about the cluster and about the topics, if any. It
-// asks anew each time: what a cache would say about a topic that was just made
-// or a leader that just changed is wrong for as long as the cache lives.
+// metadata asks any broker about the cluster and about a topic, if any. It asks
+// anew each time: what a cache would say about a topic that was just made or a
+// leader that just changed is wrong for as long as the cache lives.
+//
+// A topic that one broker does not know may be known to another: it is new, or the
+// broker has only just started. All of them are asked before a topic counts as
+// missing.
 func (c *Cluster) metadata(ctx context.Context, topics ...string) (*metadata.Response, error) {
 	k, err := c.dialAny(ctx)
 	if err != nil {
 		return nil, err
 	}
+	m, err := k.metadata(ctx, topics)
+	if err != nil || !missing(m) {
+		return m, err
+	}
+	for _, b := range m.Brokers {
+		address := net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port)))
+		if address == k.address {
+			continue
+		}
+		other, err := c.dial(ctx, address)
+		if err != nil {
+			continue // it may be down, and then it knows no more than the others
+		}
+		if o, err := other.metadata(ctx, topics); err == nil && !missing(o) {
+			return o, nil
+		}
+	}
+	return m, ctx.Err()
+}
+
+// metadata asks one broker, and ends the connection.
+func (k *conn) metadata(ctx context.Context, topics []string) (*metadata.Response, error) {
 	defer k.Close()
 	if topics == nil {
 		topics = []string{} // nil asks for all
@@ -241,6 +268,11 @@ func (c *Cluster) metadata(ctx context.Context, topics ...string) (*metadata.Res
 		return nil, err
 	}
 	return r.(*metadata.Response), nil
+}
+
+// missing says whether a broker does not know the topic that it was asked about.
+func missing(m *metadata.Response) bool {
+	return len(m.Topics) == 1 && errors.Is(topicError(m), ErrNoTopic)
 }
 
 func topicError(m *metadata.Response) error {

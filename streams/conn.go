@@ -159,8 +159,8 @@ func (k *conn) roundTrip(version int16, req protocol.Message, buf []byte, limit 
 		return buf, err
 	}
 	var head [frameHeader]byte
-	if _, err := io.ReadFull(k, head[:]); err != nil {
-		return buf, k.hungUp(err)
+	if got, err := io.ReadFull(k, head[:]); err != nil {
+		return buf, k.hungUp(head[:got], err)
 	}
 	n := int64(int32(binary.BigEndian.Uint32(head[:]))) + 4 // the length does not count itself
 	if n < frameHeader || n > int64(limit) {

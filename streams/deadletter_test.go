@@ -13,7 +13,7 @@ import (
 // TestDeadLetters writes letters of several groups, some again, and reads each
 // once.
 func TestDeadLetters(t *testing.T) {
-	const topic = "p.deadletters"
+	topic := unique(t, "p.deadletters")
 	c := connect(t, startMemory(t))
 	ctx := testContext(t)
 	if err := c.Ensure(ctx, topic, 3, DeadLetterConfig()); err != nil {

@@ -153,3 +153,20 @@ func TestFetchRetries(t *testing.T) {
 		t.Errorf("Fetch returns %v, want %v", err, kafka.TopicAuthorizationFailed)
 	}
 }
+
+// TestOneBrokerKnowsNotYet lets the first broker that is asked not know a topic, as
+// one that has just started.
+func TestOneBrokerKnowsNotYet(t *testing.T) {
+	k, c := newFaulty(t, 3, "new")
+	h := k.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Err: kerr.UnknownTopicOrPartition, Count: 1})
+	if n, err := c.Partitions(testContext(t), "new"); n != 1 || err != nil {
+		t.Errorf("%d partitions, %v; want 1", n, err)
+	}
+	if h.Hits() != 1 {
+		t.Errorf("%d requests failed, want 1", h.Hits())
+	}
+	k.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Err: kerr.UnknownTopicOrPartition, Count: 3})
+	if _, err := c.Partitions(testContext(t), "new"); !errors.Is(err, ErrNoTopic) {
+		t.Errorf("when no broker knows it: %v, want %v", err, ErrNoTopic)
+	}
+}

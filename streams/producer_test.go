@@ -18,8 +18,9 @@ import (
 // TestConcurrentProducers checks the positions, the order of each caller's
 // records, and that the log holds each record once.
 func TestConcurrentProducers(t *testing.T) {
+	topic := unique(t, "many")
 	const callers, calls, partitions = 8, 40, 3
-	c := newCluster(t, "many", partitions)
+	c := newCluster(t, topic, partitions)
 	p := newProducer(t, c)
 	type written struct {
 		at    Position
@@ -34,7 +35,7 @@ func TestConcurrentProducers(t *testing.T) {
 				for k := range 1 + (w*7+i)%60 {
 					rs = append(rs, Record{Key: fmt.Appendf(nil, "%d", k), Value: fmt.Appendf(nil, "%d/%d/%d", w, i, k), Partition: -1})
 				}
-				at, err := p.Produce(testContext(t), "many", rs)
+				at, err := p.Produce(testContext(t), topic, rs)
 				if err != nil {
 					t.Error(err)
 					return
@@ -49,8 +50,8 @@ func TestConcurrentProducers(t *testing.T) {
 
 	log := make(map[Position]string)
 	for part := range partitions {
-		for _, r := range readFrom(t, c, "many", part, 0) {
-			log[Position{"many", part, r.Offset}] = string(r.Value)
+		for _, r := range readFrom(t, c, topic, part, 0) {
+			log[Position{topic, part, r.Offset}] = string(r.Value)
 		}
 	}
 	total := 0
@@ -75,15 +76,16 @@ func TestConcurrentProducers(t *testing.T) {
 // TestProduceInSeveralBatches writes more than one request takes, and reads it
 // with another client.
 func TestProduceInSeveralBatches(t *testing.T) {
+	topic := unique(t, "big")
 	const n = 40
-	c := newCluster(t, "big", 1)
+	c := newCluster(t, topic, 1)
 	rs := numbered(0, n)
 	for i := range rs {
 		rs[i].Value = append(rs[i].Value, make([]byte, 100_000)...)
 	}
 	rs[n/2].Value = append(rs[n/2].Value, make([]byte, 940_000)...) // goes alone
-	at := write(t, newProducer(t, c), "big", rs...)
-	k := independent(t, c, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{"big": {0: kgo.NewOffset().At(0)}}))
+	at := write(t, newProducer(t, c), topic, rs...)
+	k := independent(t, c, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {0: kgo.NewOffset().At(0)}}))
 	next := 0
 	for next < n {
 		fs := k.PollFetches(testContext(t))
@@ -101,7 +103,8 @@ func TestProduceInSeveralBatches(t *testing.T) {
 
 // TestProduceRefuses names what is wrong before anything is sent.
 func TestProduceRefuses(t *testing.T) {
-	c := newCluster(t, "strict", 2)
+	topic := unique(t, "strict")
+	c := newCluster(t, topic, 2)
 	p := newProducer(t, c)
 	good := Record{Value: []byte("good"), Partition: 0}
 	for _, tt := range []struct {
@@ -113,7 +116,7 @@ func TestProduceRefuses(t *testing.T) {
 		{Record{Time: time.Now().Add(2 * time.Hour).UnixMicro()}, []string{"record 1", "more than an hour ahead"}},
 		{Record{Time: -1}, []string{"record 1", "before 1970"}},
 	} {
-		at, err := p.Produce(testContext(t), "strict", []Record{good, tt.bad, good})
+		at, err := p.Produce(testContext(t), topic, []Record{good, tt.bad, good})
 		if err == nil || at != nil {
 			t.Errorf("%v: %v, %v; want an error alone", tt.want, at, err)
 			continue
@@ -127,24 +130,25 @@ func TestProduceRefuses(t *testing.T) {
 			}
 		}
 	}
-	if got := readFrom(t, c, "strict", 0, 0); len(got) != 0 {
+	if got := readFrom(t, c, topic, 0, 0); len(got) != 0 {
 		t.Errorf("%d records were sent", len(got))
 	}
 	// The largest record that is not refused is one that the broker takes.
 	const largest = 1048588 - headerLen - 11
-	write(t, p, "strict", Record{Value: make([]byte, largest), Time: time.Now().Add(59 * time.Minute).UnixMicro()})
-	if _, err := p.Produce(testContext(t), "strict", []Record{{Value: make([]byte, largest+1)}}); err == nil {
+	write(t, p, topic, Record{Value: make([]byte, largest), Time: time.Now().Add(59 * time.Minute).UnixMicro()})
+	if _, err := p.Produce(testContext(t), topic, []Record{{Value: make([]byte, largest+1)}}); err == nil {
 		t.Error("a record of one byte more is taken")
 	}
 }
 
 // TestProduceWithoutKey spreads calls over all partitions.
 func TestProduceWithoutKey(t *testing.T) {
-	c := newCluster(t, "spread", 3)
+	topic := unique(t, "spread")
+	c := newCluster(t, topic, 3)
 	p := newProducer(t, c)
 	used := make(map[int]int)
 	for range 9 {
-		used[write(t, p, "spread", Record{Value: []byte("x"), Partition: -1})[0].Partition]++
+		used[write(t, p, topic, Record{Value: []byte("x"), Partition: -1})[0].Partition]++
 	}
 	if len(used) != 3 {
 		t.Errorf("partitions used: %v, want all 3", used)
@@ -196,10 +200,11 @@ func TestCloseEndsCalls(t *testing.T) {
 
 // TestClusterClose ends a reader and a producer at work.
 func TestClusterClose(t *testing.T) {
-	c := newCluster(t, "open", 1)
+	topic := unique(t, "open")
+	c := newCluster(t, topic, 1)
 	p := newProducer(t, c)
-	write(t, p, "open", numbered(0, 1)...)
-	r := c.Reader("open", 0, 1)
+	write(t, p, topic, numbered(0, 1)...)
+	r := c.Reader(topic, 0, 1)
 	defer r.Close()
 	fetched := make(chan error, 1)
 	reading := make(chan struct{})
@@ -220,7 +225,7 @@ func TestClusterClose(t *testing.T) {
 	if err := <-fetched; !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Fetch: %v, want %v", err, net.ErrClosed)
 	}
-	if _, err := p.Produce(testContext(t), "open", numbered(1, 1)); !errors.Is(err, net.ErrClosed) {
+	if _, err := p.Produce(testContext(t), topic, numbered(1, 1)); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Produce: %v, want %v", err, net.ErrClosed)
 	}
 	if _, err := c.ID(t.Context()); !errors.Is(err, net.ErrClosed) {

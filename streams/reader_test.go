@@ -21,10 +21,11 @@ func TestReadFromEveryOffset(t *testing.T) {
 	for name, codec := range codecs {
 		t.Run(name, func(t *testing.T) {
 			const n = 120
-			ensure(t, c, name, 1)
-			foreign(t, c, name, codec, n, 25)
+			topic := unique(t, name)
+			ensure(t, c, topic, 1)
+			foreign(t, c, topic, codec, n, 25)
 			for from := int64(0); from <= n; from++ {
-				got := readFrom(t, c, name, 0, from)
+				got := readFrom(t, c, topic, 0, from)
 				if len(got) != int(n-from) {
 					t.Fatalf("from offset %d: %d records, want %d", from, len(got), n-from)
 				}
@@ -60,7 +61,8 @@ func foreign(t *testing.T, c *Cluster, topic string, codec kafka.Compression, n,
 
 // TestRoundTrip sends every shape of a record through the log.
 func TestRoundTrip(t *testing.T) {
-	c := newCluster(t, "shapes", 3)
+	topic := unique(t, "shapes")
+	c := newCluster(t, topic, 3)
 	p := newProducer(t, c)
 	records := []Record{
 		{Key: []byte("a"), Value: []byte("1"), Partition: -1, Time: 1_700_000_000_123_000},
@@ -71,15 +73,15 @@ func TestRoundTrip(t *testing.T) {
 		{Value: []byte("i"), Partition: 1, Headers: []Header{{"origin", []byte("y")}}},
 	}
 	before := time.Now()
-	at := write(t, p, "shapes", records...)
+	at := write(t, p, topic, records...)
 	for i, want := range records {
 		if want.Partition < 0 {
 			want.Partition = PartitionOf(want.Key, 3)
 		}
-		if at[i].Partition != want.Partition || at[i].Topic != "shapes" {
+		if at[i].Partition != want.Partition || at[i].Topic != topic {
 			t.Errorf("record %d is at %+v, want partition %d", i, at[i], want.Partition)
 		}
-		got := readFrom(t, c, "shapes", at[i].Partition, at[i].Offset)[0]
+		got := readFrom(t, c, topic, at[i].Partition, at[i].Offset)[0]
 		if got.Offset != at[i].Offset || got.Partition != at[i].Partition {
 			t.Errorf("record %d reads as partition %d, offset %d; produced at %+v", i, got.Partition, got.Offset, at[i])
 		}
@@ -103,13 +105,14 @@ func same(a, b []byte) bool { return bytes.Equal(a, b) && (a == nil) == (b == ni
 
 // TestEndOfLog waits at the end, then sees what is written.
 func TestEndOfLog(t *testing.T) {
-	c := newCluster(t, "end", 1)
+	topic := unique(t, "end")
+	c := newCluster(t, topic, 1)
 	p := newProducer(t, c)
-	r := c.Reader("end", 0, 0)
+	r := c.Reader(topic, 0, 0)
 	defer r.Close()
 	for _, n := range []int{0, 7, 3} {
 		if n > 0 {
-			write(t, p, "end", numbered(0, n)...)
+			write(t, p, topic, numbered(0, n)...)
 		}
 		for _, want := range []int{n, 0} {
 			if want == 0 && n == 0 {
@@ -134,16 +137,17 @@ func TestEndOfLog(t *testing.T) {
 // TestPoll sees at once what is there, and polls so often at the log's end that
 // waiting there would take minutes.
 func TestPoll(t *testing.T) {
-	c := newCluster(t, "polled", 1)
+	topic := unique(t, "polled")
+	c := newCluster(t, topic, 1)
 	p := newProducer(t, c)
-	r := c.Reader("polled", 0, 0)
+	r := c.Reader(topic, 0, 0)
 	defer r.Close()
 	for i := range int64(400) {
 		batch, err := r.Poll(testContext(t))
 		if err != nil || len(batch.Records) != 0 || batch.Next != i || batch.HighWater != i {
 			t.Fatalf("at the end, %d: %+v, %v", i, batch, err)
 		}
-		write(t, p, "polled", Record{Value: []byte("v")})
+		write(t, p, topic, Record{Value: []byte("v")})
 		batch, err = r.Poll(testContext(t))
 		if err != nil || len(batch.Records) != 1 || batch.Records[0].Offset != i {
 			t.Fatalf("after a write, %d: %+v, %v", i, batch, err)
@@ -154,15 +158,16 @@ func TestPoll(t *testing.T) {
 // TestManySmallBatches reads a partition whose answers hold many batches, in
 // Batches of at most maxRecords.
 func TestManySmallBatches(t *testing.T) {
+	topic := unique(t, "many")
 	const n = 3*maxRecords + 11
-	c := newCluster(t, "many", 1)
+	c := newCluster(t, topic, 1)
 	p := newProducer(t, c)
 	for at := 0; at < n; {
 		k := min(n-at, 1+rand.IntN(200))
-		write(t, p, "many", numbered(at, k)...)
+		write(t, p, topic, numbered(at, k)...)
 		at += k
 	}
-	r := c.Reader("many", 0, 0)
+	r := c.Reader(topic, 0, 0)
 	defer r.Close()
 	for next := int64(0); next < n; {
 		b, err := r.Fetch(testContext(t))
@@ -183,11 +188,12 @@ func TestManySmallBatches(t *testing.T) {
 
 // TestOutOfRange asks for offsets that a log has not yet, or no longer.
 func TestOutOfRange(t *testing.T) {
-	c := newCluster(t, "range", 1)
-	write(t, newProducer(t, c), "range", numbered(0, 10)...)
-	deleteBefore(t, c, "range", 4)
+	topic := unique(t, "range")
+	c := newCluster(t, topic, 1)
+	write(t, newProducer(t, c), topic, numbered(0, 10)...)
+	deleteBefore(t, c, topic, 4)
 	for _, offset := range []int64{0, 3, 11, 1 << 40} {
-		r := c.Reader("range", 0, offset)
+		r := c.Reader(topic, 0, offset)
 		_, err := r.Fetch(testContext(t))
 		r.Close()
 		var out *OutOfRange
@@ -195,7 +201,7 @@ func TestOutOfRange(t *testing.T) {
 			t.Errorf("offset %d: %v, want it out of 4 to 9", offset, err)
 		}
 	}
-	if got := readFrom(t, c, "range", 0, 4); len(got) != 6 {
+	if got := readFrom(t, c, topic, 0, 4); len(got) != 6 {
 		t.Errorf("from 4: %d records, want 6", len(got))
 	}
 }
@@ -222,9 +228,10 @@ func independent(t *testing.T, c *Cluster, opts ...kgo.Opt) *kgo.Client {
 
 // TestTransactions leaves out what was aborted, the marks, and what is open.
 func TestTransactions(t *testing.T) {
-	c := newCluster(t, "tx", 1)
+	topic := unique(t, "tx")
+	c := newCluster(t, topic, 1)
 	ctx := testContext(t)
-	k := independent(t, c, kgo.TransactionalID("t1"), kgo.DefaultProduceTopic("tx"))
+	k := independent(t, c, kgo.TransactionalID(topic), kgo.DefaultProduceTopic(topic))
 	transact := func(value string, end kgo.TransactionEndTry) {
 		t.Helper()
 		if err := k.BeginTransaction(); err != nil {
@@ -242,7 +249,7 @@ func TestTransactions(t *testing.T) {
 	p := newProducer(t, c)
 	transact("good", kgo.TryCommit)
 	transact("bad", kgo.TryAbort)
-	write(t, p, "tx", Record{Value: []byte("plain")})
+	write(t, p, topic, Record{Value: []byte("plain")})
 	transact("bad", kgo.TryAbort)
 	transact("fine", kgo.TryCommit)
 	if err := k.BeginTransaction(); err != nil {
@@ -251,11 +258,11 @@ func TestTransactions(t *testing.T) {
 	if err := k.ProduceSync(ctx, kgo.StringRecord("open")).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
-	write(t, p, "tx", Record{Value: []byte("behind the open one")})
+	write(t, p, topic, Record{Value: []byte("behind the open one")})
 
 	want := "[good0 good1 good2 plain fine0 fine1 fine2]"
 	values := func() (vs []string) {
-		for _, r := range readFrom(t, c, "tx", 0, 0) {
+		for _, r := range readFrom(t, c, topic, 0, 0) {
 			vs = append(vs, string(r.Value))
 		}
 		return vs
@@ -274,6 +281,7 @@ func TestTransactions(t *testing.T) {
 
 // TestMissingTopic gives a topic that was just made its time, and then says so.
 func TestMissingTopic(t *testing.T) {
+	topic := unique(t, "late")
 	c := connect(t, startMemory(t))
 	if _, err := c.Partitions(testContext(t), "nowhere"); !errors.Is(err, ErrNoTopic) {
 		t.Errorf("Partitions: %v, want %v", err, ErrNoTopic)
@@ -284,14 +292,14 @@ func TestMissingTopic(t *testing.T) {
 	if _, err := newProducer(t, c).Produce(testContext(t), "nowhere", numbered(0, 1)); !errors.Is(err, ErrNoTopic) {
 		t.Errorf("Produce: %v, want %v", err, ErrNoTopic)
 	}
-	r := c.Reader("late", 0, 0)
+	r := c.Reader(topic, 0, 0)
 	defer r.Close()
 	made := make(chan error, 1)
 	go func() {
 		for r.Err() == nil { // until Fetch has met the missing topic
 			time.Sleep(time.Millisecond)
 		}
-		made <- c.Ensure(testContext(t), "late", 1, nil)
+		made <- c.Ensure(testContext(t), topic, 1, nil)
 	}()
 	if _, err := r.Fetch(testContext(t)); err != nil {
 		t.Errorf("Fetch of a topic that is made meanwhile: %v", err)

@@ -62,12 +62,13 @@ func (o *owners) await(members ...string) {
 
 // TestShare lets a second member come and the first one go.
 func TestShare(t *testing.T) {
-	c := newCluster(t, "shared", 4)
+	topic := unique(t, "shared")
+	c := newCluster(t, topic, 4)
 	o := &owners{t: t, by: make(map[int]string), parts: 4}
 	join := func(name string) (leave func()) {
 		ctx, cancel := context.WithCancel(testContext(t))
 		left := make(chan error, 1)
-		go func() { left <- c.Share(ctx, "g", []string{"shared"}, o.own(name), untroubled(t)) }()
+		go func() { left <- c.Share(ctx, topic, []string{topic}, o.own(name), untroubled(t)) }()
 		return func() {
 			t.Helper()
 			cancel()
@@ -147,12 +148,13 @@ func TestShareReports(t *testing.T) {
 
 // TestShareKeepsWhatOwnLeft does not shake the others when one own returns.
 func TestShareKeepsWhatOwnLeft(t *testing.T) {
-	c := newCluster(t, "partly", 2)
+	topic := unique(t, "partly")
+	c := newCluster(t, topic, 2)
 	ctx, cancel := context.WithCancel(testContext(t))
 	started := make(chan int, 16)
 	left := make(chan error, 1)
 	go func() {
-		left <- c.Share(ctx, "g", []string{"partly"}, func(ctx context.Context, _ string, partition int) {
+		left <- c.Share(ctx, topic, []string{topic}, func(ctx context.Context, _ string, partition int) {
 			started <- partition
 			if partition == 0 {
 				return

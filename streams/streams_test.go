@@ -122,8 +122,3 @@ func cloneBytes(b []byte) []byte {
 	}
 	return append([]byte{}, b...)
 }
-
-func startMemory(t testing.TB) string {
-	t.Helper()
-	return startBroker(t, broker.Options{}).Addr()
-}
