@@ -6,13 +6,14 @@
 // the replica had not yet, loses rows and progress together, and the pipeline
 // reads the log again from the progress that is left.
 //
-// One case needs the operator. A crash of the machine may cut the append-only
-// file within a transaction. Redis then starts without that transaction but
-// leaves its beginning in the file, and at the next start takes it for part of
-// the transaction that follows: rows of a lost commit without its progress.
-// Until the log has been read again up to there, a second crash would show
-// them. Where the server's log says "short read while loading the AOF file",
-// run BGREWRITEAOF before the pipeline goes on. Commits without an expiry, of
+// One case needs the operator, on Redis (seen with 7.0 and 8.2) and not on Valkey
+// (9.1). A crash of the machine may cut the append-only file within a
+// transaction. Redis then starts without that transaction but leaves its
+// beginning in the file, and at the next start takes it for part of the
+// transaction that follows: rows of a lost commit without its progress. Until
+// the log has been read again up to there, a second crash would show them. Where
+// the server's log says "short read while loading the AOF file", run
+// BGREWRITEAOF before the pipeline goes on. Commits without an expiry, of
 // at most 3,900 parts and without deletions are one record and not concerned;
 // nor are snapshots (RDB) and replicas.
 //
@@ -170,7 +171,7 @@ func (s *Store) failAt(address, call string, err error) error {
 		advice = "the server is a replica; give the address of the master: "
 	case redis.HasErrorPrefix(err, "NOAUTH"), redis.HasErrorPrefix(err, "WRONGPASS"):
 		advice = "user name or password are missing or wrong: "
-	case redis.HasErrorPrefix(err, "NOPERM"), strings.Contains(msg, "can't run this command"):
+	case redis.HasErrorPrefix(err, "NOPERM"), strings.Contains(msg, "can't run this command"), strings.Contains(msg, "ACL failure in script"):
 		advice = "the user's access list lacks a command or key (package redis lists what it needs): "
 	case redis.HasErrorPrefix(err, "CLUSTERDOWN"), redis.HasErrorPrefix(err, "MASTERDOWN"):
 		advice = "some slots of the cluster have no master; start it again, or let a replica take its place: "
@@ -178,8 +179,6 @@ func (s *Store) failAt(address, call string, err error) error {
 		advice = "the cluster is moving the shard's slot to another node; the call succeeds when it is there: "
 	case redis.HasErrorPrefix(err, "LOADING"):
 		advice = "the server is still reading its files; wait for it: "
-	case strings.Contains(msg, "does not look like a TLS handshake"):
-		advice = "the server does not speak TLS on this port; give its TLS port, or turn TLS off: "
 	case strings.Contains(msg, "failed to verify certificate"):
 		advice = "the server's certificate is not what the settings of TLS expect (its authority, and its name): "
 	case strings.Contains(msg, "certificate required"), strings.Contains(msg, "bad certificate"):

@@ -96,7 +96,14 @@ func (p *logPlace) Crash(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.server.Start(t)
-	// The rewrite that the package's documentation asks for after a cut log.
+	p.rewrite(t)
+	p.saved = 0
+}
+
+// rewrite is what the package's documentation asks for after a cut log.
+func (p *logPlace) rewrite(t *testing.T) {
+	t.Helper()
+	log := p.log(t)
 	c := redis.NewClient(&redis.Options{Addr: p.server.Addr})
 	defer c.Close()
 	if err := c.BgRewriteAOF(t.Context()).Err(); err != nil {
@@ -106,14 +113,16 @@ func (p *logPlace) Crash(t *testing.T) {
 		_, err := os.Stat(log)
 		return os.IsNotExist(err)
 	})
-	p.saved = 0
+}
+
+var withLog = []string{"--appendonly", "yes", "--appendfsync", "no", "--auto-aof-rewrite-percentage", "0"}
+
+func newLogPlace(server *onlinetest.Redis) *logPlace {
+	return &logPlace{snapshotPlace: snapshotPlace{server: server}, random: rand.New(rand.NewPCG(5, 6))}
 }
 
 func TestAppendOnlyFile(t *testing.T) {
-	onlinetest.Run(t, func(t *testing.T) onlinetest.Place {
-		server := onlinetest.StartRedis(t, "--appendonly", "yes", "--appendfsync", "no", "--auto-aof-rewrite-percentage", "0")
-		return &logPlace{snapshotPlace: snapshotPlace{server: server}, random: rand.New(rand.NewPCG(5, 6))}
-	})
+	onlinetest.Run(t, func(t *testing.T) onlinetest.Place { return newLogPlace(onlinetest.StartRedis(t, withLog...)) })
 }
 
 // clusterPlace is a cluster, which refuses commands whose keys are not of one

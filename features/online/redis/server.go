@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"strconv"
 	"strings"
@@ -74,6 +75,10 @@ func (s *Store) hello(ctx context.Context, o *Options) (hello, error) {
 		switch {
 		case redis.HasErrorPrefix(err, "unknown command"):
 			err = fmt.Errorf("redis %s: does not know HELLO; use Redis %d.0 or newer, or Valkey, and no proxy before it: %w", a, oldest, s.hide(err))
+		case errors.Is(err, io.EOF) && o.TLS == nil:
+			err = fmt.Errorf("redis %s: the server ends the connection without a word; it may want TLS: %w", a, err)
+		case errors.Is(err, context.DeadlineExceeded) && o.TLS != nil && ctx.Err() == nil:
+			err = fmt.Errorf("redis %s: no TLS handshake within %v; the server may not speak TLS on this port: %w", a, dialTimeout, err)
 		case err != nil:
 			err = s.failAt(a, "connect", err)
 		default:
