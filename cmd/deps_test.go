@@ -40,7 +40,7 @@ var policy = map[string][]string{
 	"streams/codec":  {"features", "features/expr", "github.com/go-json-experiment/json"},
 	"streams/lake":   {"features", "features/expr", "feedback", "streams", "streams/codec", "github.com/apache/arrow/go/v15"},
 
-	"streams/pipeline":      {"features", "features/expr", "features/online", "feedback", "streams", "streams/codec"},
+	"streams/pipeline":      {"features", "features/expr", "features/online", "feedback", "streams", "streams/codec", "streams/lake"},
 	"streams/pipeline/beam": {"features/online", "streams/pipeline", "github.com/apache/beam/sdks/v2", "google.golang.org/grpc", "google.golang.org/protobuf"},
 
 	"deploy/client":  {},

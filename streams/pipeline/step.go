@@ -56,8 +56,10 @@ type Stepper struct {
 
 	opened  bool
 	stopped bool
+	failure error // of the last step
 	wait    pause
-	after   time.Time // when the next step may try again
+	after   time.Time   // when the next step may try again
+	ended   func() bool // nothing is left to do; nil: it goes on for good
 }
 
 // Stepper returns a part's. It begins at the progress in the store.
@@ -85,13 +87,13 @@ func (s *Stepper) Step(ctx context.Context, limit time.Duration) {
 	if s.stopped || time.Now().Before(s.after) {
 		return
 	}
-	err := s.once(ctx, limit)
-	if err == nil {
+	s.failure = s.once(ctx, limit)
+	if s.failure == nil {
 		s.wait = 0
 		return
 	}
 	s.Close()
-	s.wait, s.stopped = s.host.failed(s.status, err, s.wait)
+	s.wait, s.stopped = s.host.failed(s.status, s.failure, s.wait)
 	s.after = time.Now().Add(time.Duration(s.wait))
 }
 

@@ -1,0 +1,123 @@
+package lake
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"strings"
+
+	"github.com/millrace/millrace/features"
+	"github.com/millrace/millrace/features/expr"
+)
+
+// A Stretch is what the lake has of a range of offsets of one partition.
+type Stretch struct {
+	Range
+	Headers []Header // of the files that have it, in the order of the log
+
+	src   features.Source
+	files []entry
+}
+
+// OpenStretch finds the files of a range of a source's events. The files have
+// to have all of it, and all fields as src declares them, since a field that a
+// file does not have may have been in the log.
+func OpenStretch(root string, src features.Source, r Range) (*Stretch, error) {
+	at := eventsOf(root, src.Name)
+	entries, err := list(at)
+	if err != nil {
+		return nil, err
+	}
+	s := &Stretch{Range: r, src: src}
+	var before Header
+	var previous *entry
+	for i, e := range entries {
+		if e.partition != r.Partition || e.first >= r.Next {
+			continue
+		}
+		if err := joins(previous, before, e); err != nil {
+			return nil, err
+		}
+		if before, err = checkFile(e, src); err != nil {
+			return nil, err
+		}
+		previous = &entries[i]
+		if before.Next > r.First {
+			s.files, s.Headers = append(s.files, e), append(s.Headers, before)
+		}
+	}
+	if before.Next < r.Next {
+		return nil, fmt.Errorf("lake: %s: partition %d is there up to offset %d, and not up to %d", at.name, r.Partition, before.Next, r.Next)
+	}
+	return s, nil
+}
+
+// checkFile reads a file's header and checks that its columns are all that src
+// declares.
+func checkFile(e entry, src features.Source) (Header, error) {
+	f, err := open(e)
+	if err != nil {
+		return Header{}, err
+	}
+	defer f.Close()
+	t, err := newTable(src)
+	if err != nil {
+		return Header{}, err
+	}
+	err = guard(func() error {
+		if _, err := f.places(t); err != nil {
+			return err
+		}
+		return f.declares(t)
+	})
+	if err != nil {
+		return Header{}, fmt.Errorf("lake: %s: %w", e.path, err)
+	}
+	return f.header, nil
+}
+
+// declares refuses a file of another declaration of the source.
+func (r *reader) declares(t *table) error {
+	for _, c := range t.columns {
+		if !c.absent {
+			continue
+		}
+		if of, ok := strings.CutSuffix(c.name, validSuffix); ok {
+			return fmt.Errorf("was written when the source had no allow_nonfinite: NaN of %q cannot be told from a missing value", of)
+		}
+		return fmt.Errorf("has no column %q: it was written before the source declared it", c.name)
+	}
+	for i, field := range t.fields {
+		if field.Kind == expr.Float && t.valid[i] == nil && r.pq.MetaData().Schema.ColumnIndexByName(field.Name+validSuffix) >= 0 {
+			return fmt.Errorf("was written when the source had allow_nonfinite: it may have NaN of %q, which the source now refuses", field.Name)
+		}
+	}
+	return nil
+}
+
+// Events reads the events of the stretch in the order of the log. The first
+// error ends the sequence.
+func (s *Stretch) Events(ctx context.Context) iter.Seq2[Row, error] {
+	return func(yield func(Row, error) bool) {
+		t, err := newTable(s.src)
+		if err != nil {
+			yield(Row{}, err)
+			return
+		}
+		within := func(r Row, err error) bool {
+			if err == nil && (r.Offset < s.First || r.Offset >= s.Next) {
+				return true
+			}
+			return yield(r, err)
+		}
+		for _, e := range s.files {
+			_, goOn, err := readFile(ctx, e, s.src, t, within)
+			if err != nil {
+				yield(Row{}, err)
+			}
+			if err != nil || !goOn {
+				return
+			}
+		}
+	}
+}
