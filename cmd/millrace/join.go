@@ -19,6 +19,7 @@ import (
 type joinCmd struct {
 	projectFlag
 	serverFlag
+	metricsFlag
 	Stats bool `help:"Print what became of the predictions and outcomes, and end."`
 	JSON  bool `help:"With --stats: print a JSON object, {\"predictions\", \"outcomes\", \"details\"}."`
 }
@@ -44,6 +45,9 @@ func (c *joinCmd) Run(ctx context.Context, a *app) error {
 	if len(p.Models) == 0 {
 		return usagef("project %s has no models, so there is nothing to join: give it models in the project file", p.Name)
 	}
+	if c.Stats && c.Metrics != "" {
+		return usagef("--metrics is for a join that runs, not for --stats")
+	}
 	if c.Stats {
 		stats, err := c.stats(ctx, a, p)
 		if err != nil {
@@ -61,8 +65,7 @@ func (c *joinCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	return withEngines(ctx, p, a.log, func(e *opened) error {
-		host := e.host(engines.Join)
-		return runStages(ctx, e.log, host.Run, func(ctx context.Context) error { return reportProgress(ctx, e.log, host) })
+		return c.runHost(ctx, e, e.host(engines.Join))
 	})
 }
 

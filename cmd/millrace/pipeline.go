@@ -9,6 +9,7 @@ import (
 
 type pipelineCmd struct {
 	projectFlag
+	metricsFlag
 }
 
 func (pipelineCmd) Help() string {
@@ -16,9 +17,10 @@ func (pipelineCmd) Help() string {
 
 Ctrl-C (or SIGTERM) stops it within 5 seconds; the others take over its partitions.
 
-Example:
+Examples:
 
-	millrace pipeline -p shop/project.yaml`
+	millrace pipeline -p shop/project.yaml
+	millrace pipeline -p shop/project.yaml --metrics 127.0.0.1:9100`
 }
 
 func (c *pipelineCmd) Run(ctx context.Context, a *app) error {
@@ -34,12 +36,7 @@ func (c *pipelineCmd) Run(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
-		host := e.host(engines.Views)
-		return runStages(ctx, e.log,
-			host.Run,
-			lake.run,
-			func(ctx context.Context) error { return reportProgress(ctx, e.log, host) },
-		)
+		return c.runHost(ctx, e, e.host(engines.Views), lake.run)
 	})
 }
 
