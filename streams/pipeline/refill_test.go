@@ -52,7 +52,7 @@ func (r *rig) archiveTo(root string, src features.Source) {
 		for i := range src.Partitions {
 			have += tail(i)
 		}
-		return have > 0 && have > total-2*rows*int64(src.Partitions)
+		return a.Counts().Files > 0 && have > total-2*rows*int64(src.Partitions)
 	})
 	cancel() // it reads and writes what is left
 	if err := <-done; err != nil {
