@@ -55,7 +55,7 @@ redis_fetch() { # GROUP
 }
 
 # The least that package features/online/redis lists, for the user "app".
-REDIS_RIGHTS='resetchannels -@all +hello +ping +get +set +mget +mset +del +pexpire +persist +eval +evalsha +scan +config|get'
+REDIS_RIGHTS='resetchannels -@all +get +set +mget +mset +del +pexpire +persist +eval +evalsha +scan +config|get'
 
 redis_launch() { # NODE
   local node=$1 d p extra=(); d=$(dir "$node") p=$(redis_port "$node")
