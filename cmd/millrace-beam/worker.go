@@ -61,10 +61,15 @@ func openWorker(ctx context.Context, j beam.Project) (*pipeline.Host, func() err
 	if err != nil {
 		return nil, nil, errors.Join(err, store.Close())
 	}
+	log := slog.New(atLeast{slog.Default().Handler(), options.LogLevel})
+	if err := engines.Sources(ctx, cluster, p, log); err != nil {
+		cluster.Close()
+		return nil, nil, errors.Join(err, store.Close())
+	}
 	c := engines.Config(p, engines.Views)
 	c.Group = "" // the runner shares out the partitions
 	c.Cluster, c.Producer, c.Store = cluster, streams.NewProducer(cluster), store
-	c.Log = slog.New(atLeast{slog.Default().Handler(), options.LogLevel})
+	c.Log = log
 	return pipeline.New(c), func() error {
 		c.Producer.Close()
 		cluster.Close()

@@ -181,7 +181,11 @@ func (f *follower) turn(ctx context.Context, w worker, batch streams.Batch, dela
 			return err
 		}
 	}
-	f.host.update(f.status, func(s *Status) { s.HighWater = batch.HighWater })
+	end := batch.HighWater
+	if caughtUp && f.done == 0 {
+		end = f.state.Progress.Next // what may follow in the log are marks of transactions
+	}
+	f.host.update(f.status, func(s *Status) { s.HighWater = end })
 	return nil
 }
 

@@ -86,7 +86,7 @@ type Status struct {
 	Partition int
 	Phase     Phase
 	Problem   string // why it waits or has stopped, and what to do
-	HighWater int64  // end of the log when it was last read
+	HighWater int64  // end of the log when it was last read, without marks of transactions at its end
 	Progress  online.Progress
 }
 

@@ -258,7 +258,11 @@ func (m *merge) commit(ctx context.Context, moved []*lane) error {
 func (m *merge) report() {
 	var total Status
 	for _, l := range m.lanes {
-		total.HighWater += l.highWater
+		if l.caughtUp && len(l.records) == 0 { // what may follow in the log are marks of transactions
+			total.HighWater += l.state.Progress.Next
+		} else {
+			total.HighWater += l.highWater
+		}
 		total.Progress.Next += l.state.Progress.Next
 		total.Progress.Counts.Applied += l.state.Progress.Counts.Applied
 		total.Progress.Counts.Dropped += l.state.Progress.Counts.Dropped
