@@ -125,7 +125,8 @@ func TestStepOfAStoppedPart(t *testing.T) {
 	}
 }
 
-// isApplied reports whether all of a topic has been applied under a plan.
+// isApplied reports whether all of a topic has been applied under a plan, as far
+// as the store answers.
 func (r *rig) isApplied(p *features.Plan, topic string) bool {
 	r.t.Helper()
 	for partition := range p.Source.Partitions {
@@ -134,10 +135,7 @@ func (r *rig) isApplied(p *features.Plan, topic string) bool {
 			r.t.Fatal(err)
 		}
 		s, err := r.store.State(r.t.Context(), online.Shard{Space: p.Space(project), Index: partition})
-		if err != nil {
-			r.t.Fatal(err)
-		}
-		if s.Progress.Next < next {
+		if err != nil || s.Progress.Next < next {
 			return false
 		}
 	}
