@@ -41,7 +41,7 @@ var policy = map[string][]string{
 	"streams/lake":   {"features", "features/expr", "feedback", "streams", "streams/codec", "github.com/apache/arrow/go/v15"},
 
 	"streams/pipeline":      {"features", "features/expr", "features/online", "feedback", "streams", "streams/codec", "streams/lake"},
-	"streams/pipeline/beam": {"features/online", "streams/pipeline", "github.com/apache/beam/sdks/v2", "google.golang.org/grpc", "google.golang.org/protobuf"},
+	"streams/pipeline/beam": {"features", "features/offline", "features/online", "streams/pipeline", "github.com/apache/beam/sdks/v2", "google.golang.org/grpc", "google.golang.org/protobuf"},
 
 	"deploy/client":  {},
 	"deploy/observe": {"github.com/prometheus/client_golang", "go.opentelemetry.io/otel"},

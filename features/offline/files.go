@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"os"
 	"path/filepath"
@@ -150,8 +151,12 @@ func (in *input) reject(e *features.Event, why error) {
 }
 
 func fromLake(ctx context.Context, in *input) iter.Seq2[*features.Event, error] {
+	return in.fromRows(lake.Events(ctx, in.path, in.plan.Source))
+}
+
+func (in *input) fromRows(rows iter.Seq2[lake.Row, error]) iter.Seq2[*features.Event, error] {
 	return func(yield func(*features.Event, error) bool) {
-		for row, err := range lake.Events(ctx, in.path, in.plan.Source) {
+		for row, err := range rows {
 			in.partition = row.Partition
 			if !yield(&row.Event, err) {
 				return
@@ -163,12 +168,8 @@ func fromLake(ctx context.Context, in *input) iter.Seq2[*features.Event, error] 
 // arrivalField is the column of the arrivals, as the lake calls it.
 const arrivalField = "_arrival"
 
-// fromFile reads the lines of a file. Its order is that of the log, and an
-// event that does not say when it arrived did so when it happened.
+// fromFile reads the lines of a file.
 func fromFile(in *input, format string) iter.Seq2[*features.Event, error] {
-	src := in.plan.Source
-	fields := len(src.Fields)
-	src.Fields = append(src.Fields[:fields:fields], features.Field{Name: arrivalField, Kind: expr.Time, Optional: true})
 	return func(yield func(*features.Event, error) bool) {
 		f, err := os.Open(in.path)
 		if err != nil {
@@ -176,9 +177,22 @@ func fromFile(in *input, format string) iter.Seq2[*features.Event, error] {
 			return
 		}
 		defer f.Close()
-		for line, err := range codec.Lines(f, src, format) {
+		fromLines(in, f, 0, format)(yield)
+	}
+}
+
+// fromLines reads lines of a file, with so many before them. Their order is that
+// of the log, and an event that does not say when it arrived did so when it
+// happened.
+func fromLines(in *input, r io.Reader, before int, format string) iter.Seq2[*features.Event, error] {
+	src := in.plan.Source
+	fields := len(src.Fields)
+	src.Fields = append(src.Fields[:fields:fields], features.Field{Name: arrivalField, Kind: expr.Time, Optional: true})
+	return func(yield func(*features.Event, error) bool) {
+		for line, err := range codec.Lines(r, src, format) {
 			var bad *codec.LineError
 			if errors.As(err, &bad) {
+				bad.Number += before
 				in.badLine(bad)
 				continue
 			}
@@ -186,7 +200,7 @@ func fromFile(in *input, format string) iter.Seq2[*features.Event, error] {
 				yield(nil, fmt.Errorf("offline: %s: %w", in.path, err))
 				return
 			}
-			in.line = line.Number
+			in.line = before + line.Number
 			if err := in.complete(line.Event); err != nil {
 				yield(nil, fmt.Errorf("offline: %s:%d: %w", in.path, in.line, err))
 				return

@@ -49,6 +49,22 @@ func (f *probeFile) needArrivals() bool {
 
 // readProbes reads a file of probes of a plan.
 func readProbes(ctx context.Context, path string, plan *features.Plan, knownByArrival bool) (*probeFile, error) {
+	var probes []Probe
+	var cells []string
+	f, err := scanProbes(ctx, path, plan, knownByArrival, func(p Probe, row []string) error {
+		probes, cells = append(probes, p), append(cells, row...)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	f.probes, f.cells = probes, cells
+	return f, nil
+}
+
+// scanProbes calls do for each probe of a file, with its cells, which it may not
+// keep, and returns what is known of the file besides.
+func scanProbes(ctx context.Context, path string, plan *features.Plan, knownByArrival bool, do func(Probe, []string) error) (*probeFile, error) {
 	format, err := textFormat(path)
 	if err != nil {
 		return nil, err
@@ -73,7 +89,7 @@ func readProbes(ctx context.Context, path string, plan *features.Plan, knownByAr
 			f.columns = line.columns
 			p, err = newProbeParser(f, plan, knownByArrival)
 		} else if err == nil {
-			err = f.add(p, line)
+			err = f.pass(p, line, do)
 		}
 		if err == nil && line.number%reportEvery == 0 {
 			err = ctx.Err()
@@ -88,15 +104,17 @@ func readProbes(ctx context.Context, path string, plan *features.Plan, knownByAr
 	return f, nil
 }
 
-// add adds a line as a probe.
-func (f *probeFile) add(p *probeParser, line probeLine) error {
-	at := len(f.cells)
+// pass hands a line on as a probe.
+func (f *probeFile) pass(p *probeParser, line probeLine, do func(Probe, []string) error) error {
+	f.cells = f.cells[:0]
 	if err := f.arrange(line); err != nil {
 		return err
 	}
-	probe, err := p.parse(f.cells[at:])
-	f.probes = append(f.probes, probe)
-	return err
+	probe, err := p.parse(f.cells)
+	if err != nil {
+		return err
+	}
+	return do(probe, f.cells)
 }
 
 // arrange adds the cells of a line that has the columns of the first one in any

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 
 	"github.com/millrace/millrace/features"
@@ -19,29 +20,37 @@ type Stretch struct {
 	files []entry
 }
 
-// OpenStretch finds the files of a range of a source's events. The files have
-// to have all of it, and all fields as src declares them, since a field that a
-// file does not have may have been in the log.
+// OpenStretch finds the files of a range of a source's events. They have to have
+// all of it.
 func OpenStretch(root string, src features.Source, r Range) (*Stretch, error) {
 	at := eventsOf(root, src.Name)
 	entries, err := list(at)
 	if err != nil {
 		return nil, err
 	}
+	entries = slices.DeleteFunc(entries, func(e entry) bool { return e.partition != r.Partition })
+	from := 0 // the files before the range are left alone: there may be many
+	for from+1 < len(entries) && entries[from+1].first <= r.First {
+		from++
+	}
 	s := &Stretch{Range: r, src: src}
 	var before Header
-	var previous *entry
-	for i, e := range entries {
-		if e.partition != r.Partition || e.first >= r.Next {
-			continue
+	for i, e := range entries[min(from, len(entries)):] {
+		if e.first >= r.Next {
+			break
 		}
-		if err := joins(previous, before, e); err != nil {
+		if i > 0 || e.first > r.First {
+			var previous *entry
+			if i > 0 {
+				previous = &entries[from+i-1]
+			}
+			if err := joins(previous, before, e); err != nil {
+				return nil, err
+			}
+		}
+		if before, err = readHeader(e); err != nil {
 			return nil, err
 		}
-		if before, err = checkFile(e, src); err != nil {
-			return nil, err
-		}
-		previous = &entries[i]
 		if before.Next > r.First {
 			s.files, s.Headers = append(s.files, e), append(s.Headers, before)
 		}
@@ -52,28 +61,34 @@ func OpenStretch(root string, src features.Source, r Range) (*Stretch, error) {
 	return s, nil
 }
 
-// checkFile reads a file's header and checks that its columns are all that src
-// declares.
-func checkFile(e entry, src features.Source) (Header, error) {
+// Declared checks that the files were written under the declaration that the
+// source has: a field that a file does not have is missing in its events, and may
+// have been in the log.
+func (s *Stretch) Declared() error {
+	t, err := newTable(s.src)
+	if err != nil {
+		return err
+	}
+	for _, e := range s.files {
+		if err := declared(e, t); err != nil {
+			return fmt.Errorf("lake: %s: %w", e.path, err)
+		}
+	}
+	return nil
+}
+
+func declared(e entry, t *table) error {
 	f, err := open(e)
 	if err != nil {
-		return Header{}, err
+		return err
 	}
 	defer f.Close()
-	t, err := newTable(src)
-	if err != nil {
-		return Header{}, err
-	}
-	err = guard(func() error {
+	return guard(func() error {
 		if _, err := f.places(t); err != nil {
 			return err
 		}
 		return f.declares(t)
 	})
-	if err != nil {
-		return Header{}, fmt.Errorf("lake: %s: %w", e.path, err)
-	}
-	return f.header, nil
 }
 
 // declares refuses a file of another declaration of the source.

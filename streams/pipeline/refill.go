@@ -130,6 +130,9 @@ func (l *refiller) open(ctx context.Context) error {
 	if err := l.check(s); err != nil {
 		return err
 	}
+	if err := s.Declared(); err != nil {
+		return stopf("%v", err)
+	}
 	if l.bad, err = l.undecodable(ctx, s); err != nil {
 		return err
 	}
