@@ -33,10 +33,11 @@ const (
 type cli struct {
 	LogLevel slog.Level `placeholder:"LEVEL" help:"Least level of what is logged to stderr, and by the workers to the log of the runner: debug, info, warn or error. The default is info." env:"MILLRACE_LOG_LEVEL"`
 
-	Run     runCmd     `cmd:"" help:"Run the pipeline of a project on a cluster."`
-	Status  statusCmd  `cmd:"" help:"Say how the job of a project is."`
-	Stop    stopCmd    `cmd:"" help:"Stop the job of a project."`
-	Version versionCmd `cmd:"" help:"Print the version, and which Beam and Flink it works with."`
+	Run      runCmd      `cmd:"" help:"Run the pipeline of a project on a cluster."`
+	Backfill backfillCmd `cmd:"" help:"Fill rows as a job that ends."`
+	Status   statusCmd   `cmd:"" help:"Say how the job of a project is."`
+	Stop     stopCmd     `cmd:"" help:"Stop the job of a project."`
+	Version  versionCmd  `cmd:"" help:"Print the version, and which Beam and Flink it works with."`
 }
 
 // stopLimit is for how long a command may take to end after a signal. Nothing is
@@ -108,7 +109,7 @@ func (a *app) printJSON(v any) error {
 }
 
 func main() {
-	beam.Open = openWorker
+	beam.Open, beam.OpenPlan = openWorker, openPlan
 	beam.Boot()
 	os.Exit(run(os.Args[1:]))
 }
