@@ -101,14 +101,15 @@ func (s *Stepper) Step(ctx context.Context, limit time.Duration) {
 // which is in the status.
 func (s *Stepper) Stopped() bool { return s.stopped }
 
+// once opens the part, or does a step of it: what it begins with can be seen in
+// the status between the two.
 func (s *Stepper) once(ctx context.Context, limit time.Duration) error {
-	if !s.opened {
-		if err := s.open(ctx); err != nil {
-			return err
-		}
-		s.opened = true
+	if s.opened {
+		return s.step(ctx, limit)
 	}
-	return s.step(ctx, limit)
+	err := s.open(ctx)
+	s.opened = err == nil
+	return err
 }
 
 // Status returns where the part stands.

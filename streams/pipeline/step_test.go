@@ -116,6 +116,7 @@ func TestStepOfAStoppedPart(t *testing.T) {
 		if s.Status().Partition != streams.PartitionOf([]byte("another"), 2) {
 			continue
 		}
+		s.Step(t.Context(), time.Second) // opens it
 		for range 2 {
 			s.Step(t.Context(), time.Second)
 			if st := s.Status(); !s.Stopped() || st.Phase != pipeline.Stopped || !strings.Contains(st.Problem, "remove keyed_by from source") {

@@ -140,7 +140,7 @@ func (o *owned) step(ctx context.Context) {
 	// Where another owner has been at the part, the difference has what that one
 	// did: the counters are for people.
 	now := o.stepper.Status().Progress
-	if o.counted.Next > 0 && now.Next > o.counted.Next {
+	if o.counted.Cluster != "" && now.Next > o.counted.Next {
 		o.applied.Add(now.Counts.Applied - o.counted.Counts.Applied)
 		o.dead.Add(now.Counts.Dead - o.counted.Counts.Dead)
 	}
