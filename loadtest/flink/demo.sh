@@ -50,6 +50,11 @@ for _ in $(seq 300); do
 	sleep 0.1
 done
 bin/millrace features get daily AAPL IBM MSFT -p "$project"
+# Flink's counters come a few seconds later.
+for _ in $(seq 15); do
+	bin/millrace-beam status -p "$project" --rest "http://127.0.0.1:$(port 18081)" | grep -Eq '^applied +[1-9]' && break
+	sleep 1
+done
 bin/millrace-beam status -p "$project" --rest "http://127.0.0.1:$(port 18081)"
 
 if [[ -t 1 ]]; then
