@@ -150,17 +150,16 @@ func (f *fillFn) ProcessElement(_ context.Context, part int64, ends func(*int64)
 
 // FinishBundle fills the parts.
 func (f *fillFn) FinishBundle(ctx context.Context) error {
-	return together(ctx, f.todo, func(ctx context.Context, r pipeline.Range) error {
-		fill := f.worker.host.Fill
+	err := together(ctx, f.todo, func(ctx context.Context, r pipeline.Range) error {
 		if f.Lake != "" {
-			fill = func(ctx context.Context, r pipeline.Range) error { return f.worker.host.Refill(ctx, r, f.Lake) }
+			return f.worker.host.Refill(ctx, r, f.Lake)
 		}
-		err := fill(ctx, r)
-		if err == nil {
-			counterFilled.Inc(ctx, 1)
-		}
-		return err
+		return f.worker.host.Fill(ctx, r)
 	})
+	if err == nil {
+		counterFilled.Inc(ctx, int64(len(f.todo))) // not in the goroutines: a bundle's counters are for one
+	}
+	return err
 }
 
 // A rekeyFn re-keys sources up to their ends.
