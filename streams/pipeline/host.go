@@ -40,7 +40,8 @@ type Config struct {
 	Log         *slog.Logger
 	Group       string            // consumer group that shares out the partitions; empty: all of them are ours
 	TopicConfig map[string]string // for topics that the host creates
-	// OnCommit is called after each commit of a view by the goroutine of its shard.
+	// OnCommit is called after each commit of a view by the goroutine of its shard,
+	// and may not be after one that was under way when the context ended.
 	OnCommit func(view string, partition int, p online.Progress)
 }
 

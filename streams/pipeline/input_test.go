@@ -159,9 +159,12 @@ func TestManyRows(t *testing.T) {
 	}
 	r.ensure(p)
 	r.produce(p.Source.Topic, records...)
-	var commits atomic.Int64
-	stop := r.run(r.watched(func(string, int, online.Progress) { commits.Add(1) }, p))
+	var commits, next atomic.Int64
+	stop := r.run(r.watched(func(_ string, _ int, g online.Progress) { commits.Add(1); next.Store(g.Next) }, p))
 	r.applied(p, p.Source.Topic)
+	// The rows of a commit can be seen a little before its host hears of it, and
+	// one that is stopped in between does not.
+	r.eventually("word of the last commit", func() bool { return next.Load() == rows })
 	stop()
 	if n := commits.Load(); n < 4 {
 		t.Errorf("%d commits for %d rows", n, rows)

@@ -90,10 +90,11 @@ func (r *rig) produce(topic string, records ...streams.Record) {
 	}
 }
 
-// eventually waits for a condition.
+// eventually waits for a condition, with patience for a machine that has much
+// else to do.
 func (r *rig) eventually(what string, ok func() bool) {
 	r.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			r.t.Fatalf("waited in vain for %s", what)
 		}
