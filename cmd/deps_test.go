@@ -51,7 +51,8 @@ var policy = map[string][]string{
 	},
 	"deploy/project": {"deploy", "features", "features/expr", "feedback", "trainer", "trainer/bundle", "trainer/eval", "trainer/learn", "trainer/learn/ftrl", "github.com/goccy/go-yaml"},
 
-	"feedback": {"features", "features/expr", "github.com/go-json-experiment/json"},
+	"feedback":         {"features", "features/expr", "github.com/go-json-experiment/json"},
+	"feedback/monitor": {"features", "features/expr", "features/profile", "feedback", "trainer/eval"},
 
 	"trainer":         {"deploy/registry", "features", "features/expr", "feedback", "features/profile", "streams", "streams/pipeline", "trainer/bundle", "trainer/dataset", "trainer/eval", "trainer/learn", "trainer/learn/ftrl"},
 	"trainer/bundle":  {"features", "features/expr", "trainer/learn", "trainer/learn/ftrl"},
@@ -107,7 +108,7 @@ var inTests = []string{
 
 // pure packages do no I/O, so that the stream, the training set, the server and
 // the tests can all run them: the standard library's ways out are closed, too.
-var pure = []string{"features", "features/expr", "features/profile", "feedback"}
+var pure = []string{"features", "features/expr", "features/profile", "feedback", "feedback/monitor"}
 
 var waysOut = []string{"database/sql", "log", "net", "os", "syscall"}
 
