@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"net"
 	"net/url"
 	"os"
@@ -93,20 +92,10 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 	return c.onFlink(ctx, a, job)
 }
 
-// onPrism does the work in this process. Prism takes the end of it for a failure,
-// of which it says a lot: at the end nothing of it is logged.
+// onPrism does the work in this process.
 func onPrism(ctx context.Context, a *app, job *beam.Job) error {
 	a.log.Info("the pipeline runs in this process, on Prism", "parts", len(job.Parts))
-	level := &slog.LevelVar{}
-	level.Set(a.level)
-	slog.SetDefault(slog.New(atLeast{a.log.Handler(), level}))
-	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
-	defer context.AfterFunc(ctx, func() {
-		level.Set(slog.LevelError + 1)
-		cancel()
-	})()
-	return beam.RunPrism(running, job.Pipeline())
+	return beam.RunPrism(ctx, job.Pipeline())
 }
 
 // onFlink submits the job, waits until it runs, and follows it.

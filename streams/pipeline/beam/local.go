@@ -14,16 +14,27 @@ import (
 
 // RunPrism runs a pipeline in this process, on Beam's runner for tests, until it
 // ends or ctx does.
+//
+// With ctx it does not end the pipeline, but leaves that to the end of the
+// process, which has to come next. Prism cannot be cancelled: it closes channels
+// that its bundles still send to, which ends the process with a panic now and
+// then. Nothing is lost either way: what counts is committed or acknowledged.
 func RunPrism(ctx context.Context, p Pipeline) error {
 	built, err := p.build()
 	if err != nil {
 		return err
 	}
-	_, err = prism.Execute(ctx, built)
-	if ctx.Err() != nil {
+	ended := make(chan error, 1)
+	go func() {
+		_, err := prism.Execute(context.WithoutCancel(ctx), built)
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
 		return nil
 	}
-	return err
 }
 
 // ErrFlags is what SubmitDataflow says of flags that are none.
