@@ -49,7 +49,7 @@ var policy = map[string][]string{
 		"deploy/observe", "deploy/registry", "features", "features/expr", "features/online", "feedback",
 		"streams", "streams/codec", "trainer/bundle", "trainer/learn", "github.com/go-json-experiment/json",
 	},
-	"deploy/project": {"deploy", "features", "features/expr", "feedback", "trainer", "trainer/bundle", "trainer/eval", "trainer/learn", "trainer/learn/ftrl", "github.com/goccy/go-yaml"},
+	"deploy/project": {"deploy", "features", "features/expr", "feedback", "feedback/monitor", "trainer", "trainer/bundle", "trainer/eval", "trainer/learn", "trainer/learn/ftrl", "github.com/goccy/go-yaml"},
 
 	"feedback":         {"features", "features/expr", "github.com/go-json-experiment/json"},
 	"feedback/monitor": {"features", "features/expr", "features/profile", "feedback", "trainer/eval"},

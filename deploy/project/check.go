@@ -98,6 +98,7 @@ func (p *Project) check(known [][]string) features.Faults {
 	c.sources(p)
 	c.views(p)
 	c.models(p)
+	c.alarms(p.Alarms)
 	if len(c.known)+len(c.faults) > 0 {
 		p.Plans = nil
 	}

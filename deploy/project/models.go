@@ -32,6 +32,7 @@ type Model struct {
 	Unreviewed bool     // what the gate promotes goes into service without a person's approval
 	Reviewers  []string // who may approve; empty: anybody but the author
 	Rollout    deploy.Steps
+	Monitor    Monitoring
 
 	// Labeler is the compiled label. Check sets it, with Inputs and Entity.
 	Labeler *feedback.Labeler
@@ -79,6 +80,7 @@ func (c cursor) model(name string) Model {
 		},
 		"reviewers": func(c cursor) { m.Reviewers = c.names("names of people") },
 		"rollout":   func(c cursor) { c.rollout(&m.Rollout) },
+		"monitor":   func(c cursor) { c.monitoring(&m.Monitor) },
 	}, nil)
 	return m
 }
@@ -273,6 +275,7 @@ func (c *checker) model(p *Project, m *Model, path []string) {
 	c.inputs(p, m, at("features"))
 	c.truth(p, m, at)
 	c.slices(m, at("gate", "slices"))
+	c.monitoring(m, at("monitor"))
 }
 
 // inputs finds the features that a model sees, and whom it is about.

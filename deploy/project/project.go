@@ -48,6 +48,7 @@ type Project struct {
 	Store   Store
 	Lake    Lake
 	HTTP    HTTP
+	Alarms  Alarms
 
 	// Plans are the compiled Views, in their order. Check sets them.
 	Plans []*features.Plan
@@ -100,6 +101,8 @@ type Lake struct {
 type HTTP struct {
 	Listen       string // host:port; port 0: any free one
 	MaxBodyBytes int64
+	UsersFile    string // who may use the page, and for what; empty: whoever reaches it, which must be this machine alone
+	PageOff      bool   // no page
 }
 
 // BrokerDir is where the embedded broker keeps its log.
@@ -174,7 +177,7 @@ func Parse(name string, data []byte) (*Project, error) {
 // rebase makes relative directories relative to the project file's folder.
 func (p *Project) rebase(folder string) {
 	p.DataDir = cmp.Or(p.DataDir, DefaultDataDir)
-	for _, dir := range []*string{&p.DataDir, &p.Lake.Dir} {
+	for _, dir := range []*string{&p.DataDir, &p.Lake.Dir, &p.HTTP.UsersFile} {
 		if *dir != "" && !filepath.IsAbs(*dir) {
 			*dir = filepath.Join(folder, *dir)
 		}

@@ -151,7 +151,7 @@ func TestDefaults(t *testing.T) {
 	if p.Clock != features.WallClock || p.DataDir != "testdata/data" || !p.Lake.Off || p.Lake.Dir != "" || p.Store.Redis != nil {
 		t.Errorf("got %+v", p)
 	}
-	if !p.Kafka.Embedded() || p.Kafka.EmbeddedPort != 9192 || p.HTTP != (HTTP{"127.0.0.1:8765", 1 << 20}) {
+	if !p.Kafka.Embedded() || p.Kafka.EmbeddedPort != 9192 || p.HTTP != (HTTP{Listen: "127.0.0.1:8765", MaxBodyBytes: 1 << 20}) {
 		t.Errorf("got %+v, %+v", p.Kafka, p.HTTP)
 	}
 	if p.BrokerDir() != "testdata/data/broker" || p.StoreDir() != "testdata/data/store" {

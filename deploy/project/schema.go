@@ -19,6 +19,7 @@ func (c cursor) project(p *Project) {
 		"store":    func(c cursor) { c.store(&p.Store) },
 		"lake":     func(c cursor) { c.lake(&p.Lake) },
 		"http":     func(c cursor) { c.http(&p.HTTP) },
+		"alarms":   func(c cursor) { c.alarms(&p.Alarms) },
 		"sources": func(c cursor) {
 			for e, v := range c.each() {
 				p.Sources = append(p.Sources, v.source(e.key))
@@ -78,8 +79,10 @@ func (c cursor) lake(l *Lake) {
 
 func (c cursor) http(h *HTTP) {
 	c.mapping(keys{
-		"listen":   func(c cursor) { h.Listen = c.name("host:port") },
-		"max_body": func(c cursor) { h.MaxBodyBytes = c.size() },
+		"listen":     func(c cursor) { h.Listen = c.name("host:port") },
+		"max_body":   func(c cursor) { h.MaxBodyBytes = c.size() },
+		"users_file": func(c cursor) { h.UsersFile = c.name("a file") },
+		"page":       func(c cursor) { h.PageOff = one(c, map[string]bool{"on": false, "off": true}) },
 	}, nil)
 }
 

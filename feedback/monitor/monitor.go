@@ -33,17 +33,18 @@ type Config struct {
 	// Reference is what is held to be normal. For a feature and for scores it is the
 	// stretch up to the moment at which the serving version had learned its last
 	// label; for a rolling deviation, and for labels, the stretch right before the
-	// window. Default: 365 units.
+	// window. Default: 365 units, or 12 windows where that is more.
 	Reference time.Duration
 
 	// False alarms in Per of event time are put up with, of all monitors of the
-	// model together, while nothing changes. Default: 1 in 3650 units, as once in
-	// ten years.
+	// model together, while nothing changes. Default: 1 in ten times the reference, as
+	// once in ten years.
 	False int
 	Per   time.Duration
 
 	// Block is the least length of time that is drawn together when thresholds are
-	// found. Default: the greater of the label's horizon and 20 units.
+	// found. Default: the greater of the label's horizon and 20 units, but no more than
+	// a quarter of the reference.
 	Block time.Duration
 
 	// Factor is by how much a deviation must have grown, or shrunk, for an alarm,
@@ -87,10 +88,10 @@ const (
 func (c Config) WithDefaults(horizon time.Duration) Config {
 	c.Every = cmp.Or(c.Every, 24*time.Hour)
 	c.Window = cmp.Or(c.Window, 30*c.Every)
-	c.Reference = cmp.Or(c.Reference, 365*c.Every)
+	c.Reference = cmp.Or(c.Reference, max(365*c.Every, 12*c.Window))
 	c.False = cmp.Or(c.False, 1)
-	c.Per = cmp.Or(c.Per, 3650*c.Every)
-	c.Block = cmp.Or(c.Block, max(horizon, 20*c.Every))
+	c.Per = cmp.Or(c.Per, 10*c.Reference)
+	c.Block = cmp.Or(c.Block, min(max(horizon, 20*c.Every), c.Reference/4))
 	c.Factor = cmp.Or(c.Factor, 2)
 	c.Distance = cmp.Or(c.Distance, JensenShannon)
 	return c
