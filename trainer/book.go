@@ -42,6 +42,7 @@ type book struct {
 
 	runs  []pastRun // newest first; nil: to be read
 	fresh int       // rows that became known after the last run's
+	asked int64     // event time from which a candidate is asked for
 }
 
 const (
@@ -57,7 +58,7 @@ func newBook(m *Model, partitions int) *book {
 	limit := min(max(m.Train.Window, 8*m.Gate.Rows), maxWindow)
 	return &book{
 		model: m, set: bundle.SetID(m.Inputs), limit: limit, full: min(2*limit, maxRows), at: map[rowKey]*row{}, passed: slices.Repeat([]int64{never}, partitions),
-		known: never, before: newRates(m.binary()), forgotten: never, hold: math.MaxInt64,
+		known: never, before: newRates(m.binary()), forgotten: never, hold: math.MaxInt64, asked: never,
 	}
 }
 

@@ -40,6 +40,15 @@ func (l *Loop) candidates(ctx context.Context, b *book) error {
 	}
 }
 
+// asked reads from when a candidate is asked for.
+func (l *Loop) asked(ctx context.Context, b *book) error {
+	at, ok, err := l.cfg.Registry.Asked(ctx, b.model.Name)
+	if ok {
+		b.asked = at
+	}
+	return err
+}
+
 // past reads what was run before.
 func (l *Loop) past(ctx context.Context, b *book) error {
 	all, err := l.cfg.Registry.Runs(ctx, b.model.Name)

@@ -142,7 +142,7 @@ func (l *Loop) step(ctx context.Context) error {
 	}
 	// After an error some rows may still be to be taken in.
 	err := l.each(func(b *book) error {
-		return errors.Join(l.candidates(ctx, b), l.baseRate(ctx, b), l.judge(ctx, b))
+		return errors.Join(l.asked(ctx, b), l.candidates(ctx, b), l.baseRate(ctx, b), l.judge(ctx, b))
 	})
 	if err == nil {
 		l.looked = time.Now()
@@ -213,7 +213,7 @@ func (l *Loop) begin(ctx context.Context, partitions int) error {
 	var books []*book
 	for i := range l.cfg.Models {
 		b := newBook(&l.cfg.Models[i], partitions)
-		if err := l.past(ctx, b); err != nil {
+		if err := errors.Join(l.asked(ctx, b), l.past(ctx, b)); err != nil {
 			return err
 		}
 		if _, err := l.waiting(ctx, b); err != nil {

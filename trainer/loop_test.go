@@ -64,6 +64,48 @@ func TestCandidatesAreMadeInTime(t *testing.T) {
 	}
 }
 
+// TestCandidatesThatAreAskedFor: what is asked for at a time is made from then on,
+// as soon as the schedule leaves room, and once.
+func TestCandidatesThatAreAskedFor(t *testing.T) {
+	m := testModel()
+	m.Train.AtMost, m.Train.Per = 1, 20*time.Hour
+	per := m.Train.Per.Microseconds()
+	learned := func(asked ...int64) (known []int64) {
+		r := newRig(t, m, 2)
+		w := newWorld(t, &m, 3, 2, 420, planted)
+		for _, at := range asked {
+			if err := r.registry.Ask(t.Context(), m.Name, at, "monitor", "drift"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.write(w, w.hours)
+		l := r.loop()
+		r.step(l)
+		r.step(l)
+		for _, run := range r.runs() {
+			var s spec
+			if err := json.Unmarshal(run.Spec, &s); err != nil {
+				t.Fatal(err)
+			}
+			known = append(known, s.Known)
+		}
+		return known
+	}
+	due := learned()
+	if len(due) < 2 || due[1]-due[0] < per+4*time.Hour.Microseconds() {
+		t.Fatalf("runs at %v leave no room for one between them", due)
+	}
+	if got := learned(due[0]); !slices.Equal(got, due) {
+		t.Errorf("runs at %v, want %v: the first has learned from what is asked for", got, due)
+	}
+	for _, at := range []int64{due[0] + 1, due[0] + per + 2*time.Hour.Microseconds()} {
+		got, want := learned(at), max(at, due[0]+per)
+		if len(got) < 2 || got[0] != due[0] || got[1] < want || got[1] > want+2*time.Hour.Microseconds() {
+			t.Errorf("asked for at %d: runs at %v, want the second at %d", at, got, want)
+		}
+	}
+}
+
 // dueTimes are the times at which candidates are due.
 func dueTimes(r *rig, m *Model) (due []int64) {
 	var known []int64

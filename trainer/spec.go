@@ -82,9 +82,10 @@ func (b *book) lastRun() int64 {
 	return b.runs[0].known
 }
 
-// due reports whether enough has been learned since the last run, and whether
-// the schedule leaves room for one more. A run that made no version counts as
-// any other: more of the same data would be as bad.
+// due reports whether enough has been learned since the last run, or somebody has
+// asked for a candidate since, and whether the schedule leaves room for one more. A
+// run that made no version counts as any other: more of the same data would be as
+// bad.
 func (b *book) due() bool {
 	recent := 0
 	for _, r := range b.runs {
@@ -92,5 +93,6 @@ func (b *book) due() bool {
 			recent++
 		}
 	}
-	return b.fresh >= b.model.Train.Every && recent < b.model.Train.AtMost
+	asked := b.asked > b.lastRun() && b.asked <= b.known && b.fresh > 0
+	return (asked || b.fresh >= b.model.Train.Every) && recent < b.model.Train.AtMost
 }

@@ -461,3 +461,35 @@ func TestDueIsWhatADeployerActsOn(t *testing.T) {
 		}
 	}
 }
+
+func TestACandidateIsAskedFor(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	if at, ok, err := w.Asked(ctx, model); ok || err != nil {
+		t.Errorf("asked for %d, %v, error %v", at, ok, err)
+	}
+	w.must(w.Ask(ctx, model, -5, "monitor", "drift of a"))
+	w.must(w.Ask(ctx, model, -7, "monitor", "drift of b")) // earlier: nothing new
+	w.must(w.Ask(ctx, model, -5, "monitor", "drift of a"))
+	w.must(w.Ask(ctx, "other", 9, "monitor", "drift of c"))
+	if at, ok, err := w.Asked(ctx, model); at != -5 || !ok || err != nil {
+		t.Errorf("asked for %d, %v, error %v", at, ok, err)
+	}
+	w.must(w.Ask(ctx, model, 3, "monitor", "drift of d"))
+	if at, ok, err := w.Asked(ctx, model); at != 3 || !ok || err != nil {
+		t.Errorf("asked for %d, %v, error %v", at, ok, err)
+	}
+	history, err := w.History(ctx, model)
+	w.must(err)
+	var why []string
+	for _, e := range history {
+		if e.What == "candidate_requested" && e.Who == "monitor" && e.Version == 0 {
+			why = append(why, e.Why)
+		}
+	}
+	if !slices.Equal(why, []string{"drift of a", "drift of d"}) {
+		t.Errorf("history %+v", history)
+	}
+	if err := w.Ask(ctx, "", 3, "monitor", "drift"); err == nil {
+		t.Error("a candidate of no model is asked for")
+	}
+}

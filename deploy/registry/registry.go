@@ -159,7 +159,7 @@ type Event struct {
 	Version int // 0: none
 	// What is how a run ended (trained, stopped, failed), the state that the
 	// version has come to, judged before it, done for the end of a watch, or
-	// rollback_requested.
+	// rollback_requested, or candidate_requested.
 	What string
 	Why  string
 }

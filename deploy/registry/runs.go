@@ -115,3 +115,31 @@ func (r *Registry) Run(ctx context.Context, id int64) (Run, error) {
 	}
 	return run, r.wrap(ctx, fmt.Sprintf("run %d", id), err)
 }
+
+// Ask asks for a candidate of a model, of examples up to an event time at least:
+// the trainer makes one if no run has learned from that time's yet, as soon as its
+// schedule leaves room. Asking for no later a time than before changes nothing.
+func (r *Registry) Ask(ctx context.Context, model string, at int64, who, why string) error {
+	call := "ask for a candidate of " + model
+	if err := errors.Join(checkName("model", model), checkName("the name of who asks", who), checkText("the reason", why)); err != nil {
+		return fmt.Errorf("registry: %s: %w", call, err)
+	}
+	return r.write(ctx, call, func(t *tx) error {
+		n, err := t.exec(`INSERT INTO asked (model, at) VALUES (?1, ?2) ON CONFLICT (model) DO UPDATE SET at = ?2 WHERE at < ?2`, model, at)
+		if err != nil || n == 0 {
+			return err
+		}
+		return t.log(who, model, 0, "candidate_requested", why)
+	})
+}
+
+// Asked returns up to which event time a candidate of a model was asked for; ok is
+// false where nobody has asked.
+func (r *Registry) Asked(ctx context.Context, model string) (at int64, ok bool, err error) {
+	call := "what is asked of " + model
+	at, ok, err = one(ctx, r.reads, func(scan func(...any) error) (at int64, err error) {
+		err = scan(&at)
+		return at, err
+	}, `SELECT at FROM asked WHERE model = ?`, model)
+	return at, ok, r.wrap(ctx, call, err)
+}

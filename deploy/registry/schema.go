@@ -98,6 +98,11 @@ CREATE TRIGGER history_no_delete BEFORE DELETE ON history BEGIN SELECT RAISE(ABO
 -- INSERT OR REPLACE deletes without that trigger.
 CREATE TRIGGER history_no_replace BEFORE INSERT ON history WHEN EXISTS (SELECT 1 FROM history WHERE seq = NEW.seq)
 	BEGIN SELECT RAISE(ABORT, 'the history is only added to'); END;
+`, `
+CREATE TABLE asked (
+	model TEXT    NOT NULL PRIMARY KEY,
+	at    INTEGER NOT NULL -- event time
+) STRICT;
 `}
 
 // migrate brings the file to the newest schema. Processes that do so at once
