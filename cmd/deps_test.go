@@ -60,6 +60,10 @@ var policy = map[string][]string{
 	"trainer/dataset": {"features", "features/expr", "features/profile", "trainer/eval", "github.com/goccy/go-yaml"},
 	"trainer/eval":    {},
 	"trainer/learn":   {},
+	"trainer/whatif": {
+		"deploy/registry", "features", "features/expr", "features/offline", "feedback",
+		"streams", "streams/lake", "trainer/bundle", "trainer/eval", "trainer/learn",
+	},
 
 	"trainer/learn/ftrl":      {"trainer/learn"},
 	"trainer/learn/learntest": {"trainer/learn"},
