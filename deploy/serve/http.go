@@ -49,7 +49,15 @@ var routes = map[string]*route{
 	"/metrics":             {"/metrics", http.MethodGet, (*Server).metrics},
 }
 
+// pagesPath is where the pages are that people look at, beside /.
+const pagesPath = "/ui/"
+
+var pages = &route{pagesPath, "", (*Server).pages}
+
 func (s *Server) route(path string) *route {
+	if s.cfg.Pages != nil && (path == "/" || strings.HasPrefix(path, pagesPath)) {
+		return pages
+	}
 	for _, prefix := range []string{eventsPath, predictPath, outcomesPath} {
 		if strings.HasPrefix(path, prefix) {
 			if len(path) == len(prefix) { // it names nothing
@@ -103,11 +111,28 @@ func (s *Server) dispatch(w *answer, r *http.Request, to *route) error {
 		}
 		slices.Sort(paths)
 		return problem(http.StatusNotFound, "there is no %s; there are %s", short(r.URL.Path), few(paths))
-	case r.Method != to.method && (r.Method != http.MethodHead || to.method != http.MethodGet):
+	case to.method != "" && r.Method != to.method && (r.Method != http.MethodHead || to.method != http.MethodGet):
 		w.Header().Set("Allow", to.method)
 		return problem(http.StatusMethodNotAllowed, "%s takes %s, not %s", to.name, to.method, short(r.Method))
 	}
 	return to.handle(s, w, r)
+}
+
+// pages lets the handler of the pages answer. What it goes on writing to ends when
+// the server begins to stop.
+func (s *Server) pages(w http.ResponseWriter, r *http.Request) error {
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	go func() {
+		select {
+		case <-s.stopping:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	r.Body = http.MaxBytesReader(w, r.Body, s.cfg.MaxBody)
+	s.cfg.Pages.ServeHTTP(w, r.WithContext(ctx))
+	return nil
 }
 
 // namesLoopback reports whether the Host of a request is this machine under a

@@ -10,6 +10,7 @@
 //	GET  /healthz                the process lives
 //	GET  /readyz                 it does its work, or what is wrong
 //	GET  /metrics                for Prometheus
+//	     /, /ui/...              pages to look at, of another package
 //
 // Every error is JSON: {"error": what is wrong and what to do, "detail": more}.
 package serve
@@ -87,6 +88,7 @@ type Config struct {
 	MaxBody  int64            // bytes of a request's body; 0: DefaultMaxBody
 	Problems func() []string  // why the process is not ready, besides the store: one line each
 	Metrics  *observe.Metrics // nil: /metrics is not there
+	Pages    http.Handler     // of / and what is below /ui/; nil: they are not there
 	Now      func() time.Time // nil: time.Now
 
 	// JoinStats counts what became of predictions and outcomes; nil: /v1/join
