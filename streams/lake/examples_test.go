@@ -2,6 +2,7 @@ package lake
 
 import (
 	"fmt"
+	"iter"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -112,6 +113,7 @@ func TestExamples(t *testing.T) {
 	await(t, "all archived", func() bool { return countExamples(t, w.root) >= 2*mine(numbers) })
 	stop()
 	checkExamples(t, w.root, numbers)
+	checkLast(t, w.root)
 	if ends[0]+ends[1] < 2*numbers+100 {
 		t.Errorf("%v records of %d: too few repeats", ends, numbers)
 	}
@@ -162,6 +164,35 @@ func checkExamples(t *testing.T, root string, numbers int64) {
 	}
 	if n := countExamples(t, root); n != 2*mine(numbers) {
 		t.Errorf("%d rows, want %d", n, 2*mine(numbers))
+	}
+}
+
+// checkLast holds the last rows against the ends of all.
+func checkLast(t *testing.T, root string) {
+	t.Helper()
+	offsets := func(rows iter.Seq2[Row, error]) (found [2][]int64) {
+		for row, err := range rows {
+			if err != nil {
+				t.Fatal(err)
+			}
+			found[row.Partition] = append(found[row.Partition], row.Offset)
+		}
+		return found
+	}
+	all, less := offsets(upExamples.Read(t.Context(), root)), 0
+	for _, n := range []int{0, 1, 100, 250, 1 << 20} {
+		for p, last := range offsets(upExamples.ReadLast(t.Context(), root, int64(n))) {
+			end := all[p][max(0, len(all[p])-len(last)):]
+			if !slices.Equal(last, end) || len(last) < min(n, len(all[p])) || n == 0 && len(last) > 0 {
+				t.Errorf("the last %d of partition %d: %d rows from %d on, want the last of %d", n, p, len(last), append(last, -1)[0], len(all[p]))
+			}
+			if n > 0 && len(last) < len(all[p]) {
+				less++
+			}
+		}
+	}
+	if less == 0 {
+		t.Error("nothing was left out")
 	}
 }
 
