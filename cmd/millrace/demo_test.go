@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/millrace/millrace/features/online"
 	"github.com/millrace/millrace/loadtest/stocks"
 )
 
@@ -227,6 +228,67 @@ func TestDemoGoesOn(t *testing.T) {
 	}
 	if r := headless(t, program, dir); r.Lookups != 0 || r.Freshness.P50 != nil {
 		t.Errorf("a demo with nothing to do made %d lookups", r.Lookups)
+	}
+}
+
+// A slowJoin is a store that takes its time over what the join commits.
+type slowJoin struct{ online.Store }
+
+func (s slowJoin) Commit(ctx context.Context, c *online.Commit) error {
+	if strings.Contains(c.Shard.Space, ".join.") {
+		if err := sleep(ctx, 50*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return s.Store.Commit(ctx, c)
+}
+
+// TestDemoCountsTheLastPredictions has a join that is behind at the end.
+func TestDemoCountsTheLastPredictions(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	p, err := stocks.Project(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Kafka.EmbeddedPort, p.HTTP.Listen = 0, "127.0.0.1:0"
+	const days = 4
+	want := loopResult{}
+	for _, day := range stocks.Days(stocks.Events())[:days] {
+		want.Examples = want.Predictions
+		want.Predictions, want.Pending = want.Predictions+int64(len(day)), int64(len(day))
+	}
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	err = withEngines(t.Context(), p, log, func(e *opened) error {
+		e.store = slowJoin{e.store}
+		return withServer(t.Context(), e, func(ctx context.Context, on *server) error {
+			d := &demo{demoCmd: &demoCmd{Headless: true}, app: &app{log: log}, opened: e, server: on, dir: dir}
+			d.screen = newScreen(os.Stdout, d.Headless) // which prints nothing
+			loop, err := d.newLoop()
+			if err != nil {
+				return err
+			}
+			defer loop.close()
+			r := stocks.Replay{
+				Source: &p.Plan(stocks.View).Source, Cluster: d.cluster, Producer: d.producer, Client: d.client,
+				Served: d.served, Asked: loop.asked, Settle: loop.settle, Days: days,
+			}
+			if err := r.Run(ctx); err != nil {
+				return err
+			}
+			var got loopResult
+			if err := loop.finish(ctx, &got); err != nil {
+				return err
+			}
+			if got.Predictions != want.Predictions || got.Examples != want.Examples || got.Pending != want.Pending || got.Dropped != 0 {
+				t.Errorf("%d predictions, %d examples, %d pending, %d dropped; want %d, %d, %d and none",
+					got.Predictions, got.Examples, got.Pending, got.Dropped, want.Predictions, want.Examples, want.Pending)
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

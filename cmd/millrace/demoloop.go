@@ -12,6 +12,7 @@ import (
 	"github.com/millrace/millrace/deploy/client"
 	"github.com/millrace/millrace/deploy/registry"
 	"github.com/millrace/millrace/deploy/serve"
+	"github.com/millrace/millrace/feedback"
 	"github.com/millrace/millrace/loadtest/stocks"
 	"github.com/millrace/millrace/trainer"
 	"github.com/millrace/millrace/trainer/bundle"
@@ -99,19 +100,12 @@ const settleLimit = time.Minute
 
 // settle lets a day come to its end.
 func (l *demoLoop) settle(ctx context.Context, day time.Time) error {
-	for began := time.Now(); ; {
-		if err := l.trainer.Step(ctx); err != nil {
-			return err
-		}
-		if l.trainer.Passed(stocks.Model) >= day.UnixMicro() {
-			break
-		}
-		if time.Since(began) > settleLimit {
-			return fmt.Errorf("the outcomes of %s were not joined within %v: %v", day.Format(time.DateOnly), settleLimit, l.server.host.Problems())
-		}
-		if err := sleep(ctx, 100*time.Microsecond); err != nil {
-			return err
-		}
+	err := l.await(ctx, "the outcomes of "+day.Format(time.DateOnly), func() (bool, error) {
+		err := l.trainer.Step(ctx)
+		return l.trainer.Passed(stocks.Model) >= day.UnixMicro(), err
+	})
+	if err != nil {
+		return err
 	}
 	if err := l.review(ctx); err != nil {
 		return err
@@ -120,6 +114,46 @@ func (l *demoLoop) settle(ctx context.Context, day time.Time) error {
 		return err
 	}
 	return l.models.Refresh(ctx)
+}
+
+// await calls joined until it says that the join has done something.
+func (l *demoLoop) await(ctx context.Context, what string, joined func() (bool, error)) error {
+	for began := time.Now(); ; {
+		if ok, err := joined(); ok || err != nil {
+			return err
+		}
+		if time.Since(began) > settleLimit {
+			return fmt.Errorf("%s were not joined within %v: %v", what, settleLimit, l.server.host.Problems())
+		}
+		if err := sleep(ctx, 100*time.Microsecond); err != nil {
+			return err
+		}
+	}
+}
+
+// joined reports whether the join has committed all that was asked and became
+// known. What is answered is in the log or the spool, and the join may be behind:
+// no outcome waits for the predictions of the last day.
+func (l *demoLoop) joined(ctx context.Context) (bool, error) {
+	if waiting, _, _ := l.spool.Waiting(); waiting > 0 {
+		return false, nil
+	}
+	topic := feedback.Topic(l.opened.project.Name)
+	missing, err := l.cluster.Partitions(ctx, topic)
+	if err != nil {
+		return false, err
+	}
+	for _, s := range l.server.host.Status() {
+		if s.Stage != "join" {
+			continue
+		}
+		_, end, err := l.cluster.Bounds(ctx, topic, s.Partition)
+		if err != nil || s.Progress.Next < end {
+			return false, err
+		}
+		missing--
+	}
+	return missing == 0, nil
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
@@ -165,6 +199,10 @@ func (l *demoLoop) review(ctx context.Context) error {
 
 // finish measures what came of the loop.
 func (l *demoLoop) finish(ctx context.Context, r *loopResult) error {
+	err := l.await(ctx, "the last predictions", func() (bool, error) { return l.joined(ctx) })
+	if err != nil {
+		return err
+	}
 	stats, err := l.client.JoinStats(ctx)
 	if err != nil {
 		return err
