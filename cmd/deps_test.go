@@ -28,7 +28,7 @@ var policy = map[string][]string{
 	"features":                   {"features/expr"},
 	"features/expr":              {"cel.dev/cel-go"},
 	"features/featurestest":      {"features", "features/expr"},
-	"features/profile":           {"features", "features/expr"},
+	"features/profile":           {"features", "features/expr", "gonum.org/v1/gonum"}, // the incomplete gamma function
 	"features/offline":           {"features", "features/expr", "streams", "streams/codec", "streams/lake"},
 	"features/online":            {"features"},
 	"features/online/onlinetest": {"features", "features/online"},

@@ -32,3 +32,28 @@ func BenchmarkAdd(b *testing.B) {
 		builder.Add(rows[i%len(rows)])
 	}
 }
+
+// BenchmarkTwoSamples compares two samples of a thousand numbers.
+func BenchmarkTwoSamples(b *testing.B) {
+	r := rand.New(rand.NewPCG(1, 2))
+	x, y := drawn(r, 1000, 0), drawn(r, 1000, 0)
+	ks, err := KolmogorovSmirnov(x, y)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for name, do := range map[string]func() error{
+		"KS":           func() error { _, err := KolmogorovSmirnov(x, y); return err },
+		"KSExact":      func() error { _, err := ks.Exact(); return err },
+		"KSAsymptotic": func() error { ks.Asymptotic(); return nil },
+		"Wasserstein":  func() error { _, err := Wasserstein(x, y, nil, nil); return err },
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := do(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
