@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -159,15 +160,25 @@ func joinShard(partition int) online.Shard {
 }
 
 // joined waits until all labels' sources and the feedback that is there have
-// been passed.
+// been passed, with the tick that follows the events.
 func (r *rig) joined() {
 	r.t.Helper()
+	least := int64(math.MaxInt64) // of the newest times of the partitions with data
 	for _, src := range []features.Source{quotes, clicks} {
 		for p := range src.Partitions {
-			r.passed(r.outcomesShard(src, p), src.Topic)
+			s := r.passed(r.outcomesShard(src, p), src.Topic)
+			if s.Progress.Next > 0 && s.Progress.Newest != features.NoTime {
+				least = min(least, s.Progress.Newest)
+			}
 		}
 	}
 	for p := range 4 {
+		if least != math.MaxInt64 {
+			r.eventually("the last tick", func() bool {
+				all := r.ticks(p)
+				return len(all) > 0 && slices.Max(all) >= least
+			})
+		}
 		r.passed(joinShard(p), feedback.Topic(project))
 	}
 }
@@ -183,17 +194,19 @@ func (r *rig) outcomesShard(src features.Source, partition int) online.Shard {
 	return online.Shard{Space: fmt.Sprintf("%s.outcomes.%s@%x", project, src.Name, log[:8]), Index: partition}
 }
 
-// passed waits until a shard has committed all that its topic has.
-func (r *rig) passed(s online.Shard, topic string) {
+// passed waits until a shard has committed all that its topic has, and returns
+// its state.
+func (r *rig) passed(s online.Shard, topic string) (state online.State) {
 	r.t.Helper()
 	r.eventually(fmt.Sprintf("%s/%d to catch up", s.Space, s.Index), func() bool {
 		_, next, err := r.cluster.Bounds(r.t.Context(), topic, s.Index)
 		if err != nil {
 			r.t.Fatal(err)
 		}
-		state, err := r.store.State(r.t.Context(), s)
+		state, err = r.store.State(r.t.Context(), s)
 		return err == nil && state.Progress.Next >= next
 	})
+	return state
 }
 
 // A fold is what a partition of the feedback topic comes to.
