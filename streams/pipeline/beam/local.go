@@ -16,9 +16,9 @@ import (
 // ends or ctx does.
 //
 // With ctx it does not end the pipeline, but leaves that to the end of the
-// process, which has to come next. Prism cannot be cancelled: it closes channels
-// that its bundles still send to, which ends the process with a panic now and
-// then. Nothing is lost either way: what counts is committed or acknowledged.
+// process, which has to come next. Prism cannot be cancelled in order: it closes
+// channels that its bundles still send to, which is a data race, and takes what
+// follows for failures. Nothing is lost: what counts is committed or acknowledged.
 func RunPrism(ctx context.Context, p Pipeline) error {
 	built, err := p.build()
 	if err != nil {
