@@ -98,6 +98,10 @@ func produce(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 }
 
+// patience is for how long tests wait for what takes milliseconds, on a machine
+// that has much else to do.
+const patience = 2 * time.Minute
+
 // applied waits until a view has applied that many events: applied PROJECT-FILE VIEW N
 func applied(ts *testscript.TestScript, neg bool, args []string) {
 	p, err := project.Load(ts.MkAbs(args[0]))
@@ -109,7 +113,7 @@ func applied(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	shard := online.Shard{Space: p.Plan(args[1]).Space(p.Name)}
 	var s online.State
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if s, err = store.State(context.Background(), shard); err == nil && s.Progress.Counts.Applied == want {
 			return
 		}

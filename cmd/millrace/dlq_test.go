@@ -73,7 +73,7 @@ func TestLettersEndWhenKafkaGoes(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "Kafka gave no more of topic shop.deadletters for 1s") {
 			t.Errorf("got %v", err)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("it waits for a Kafka that is gone")
 	}
 }

@@ -29,7 +29,7 @@ import (
 func awaitLine(t *testing.T, text string, problems func() string) {
 	t.Helper()
 	var last string
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if last = problems(); text != "" && strings.Contains(last, text) || text == "" && last == "" {
 			return
 		}

@@ -115,10 +115,14 @@ func long(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(text), 0o666))
 }
 
+// patience is for how long tests wait for what takes milliseconds, on a machine
+// that has much else to do.
+const patience = 2 * time.Minute
+
 // ready waits until the server at port $HTTP does its work.
 func ready(ts *testscript.TestScript, neg bool, args []string) {
 	last := error(nil)
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		answer, err := http.Get("http://127.0.0.1:" + ts.Getenv("HTTP") + "/readyz")
 		if err == nil {
 			answer.Body.Close()
@@ -136,7 +140,7 @@ func ready(ts *testscript.TestScript, neg bool, args []string) {
 // waitfor PATTERN COMMAND...
 func waitFor(ts *testscript.TestScript, neg bool, args []string) {
 	want := regexp.MustCompile(args[0])
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		if ts.Exec(args[1], args[2:]...) == nil && want.MatchString(ts.ReadFile("stdout")) {
 			return
 		}
@@ -155,7 +159,7 @@ func hang(ts *testscript.TestScript, neg bool, args []string) {
 
 // closed waits until nothing listens at port $HTTP.
 func closed(ts *testscript.TestScript, neg bool, args []string) {
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		conn, err := net.Dial("tcp", "127.0.0.1:"+ts.Getenv("HTTP"))
 		if err != nil {
 			return
