@@ -44,9 +44,9 @@ var policy = map[string][]string{
 	"streams/pipeline/beam": {"features", "features/offline", "features/online", "streams/pipeline", "github.com/apache/beam/sdks/v2", "google.golang.org/grpc", "google.golang.org/protobuf"},
 
 	"deploy/client":     {},
-	"deploy/dash":       {"deploy/observe", "deploy/project", "deploy/registry", "deploy/serve", "feedback"},
+	"deploy/dash":       {"deploy/dash/chart", "deploy/observe", "deploy/project", "deploy/registry", "deploy/serve", "feedback", "trainer/dataset", "trainer/eval"},
 	"deploy/dash/chart": {},
-	"deploy/observe":    {"github.com/prometheus/client_golang", "go.opentelemetry.io/otel"},
+	"deploy/observe":    {"feedback", "streams", "streams/pipeline", "github.com/prometheus/client_golang", "go.opentelemetry.io/otel"},
 	"deploy/serve": {
 		"deploy/observe", "deploy/registry", "features", "features/expr", "features/online", "feedback",
 		"streams", "streams/codec", "trainer/bundle", "trainer/learn", "github.com/go-json-experiment/json",

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/millrace/millrace/deploy/observe"
 	"github.com/millrace/millrace/features/online"
 )
 
@@ -79,10 +80,12 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	w := &answer{ResponseWriter: rw}
 	name := "other"
+	var span *observe.Span
 	defer func() {
 		if why := recover(); why != nil {
 			s.panicked(w, r, why)
 		}
+		span.Answered(w.status)
 		if s.cfg.Metrics != nil {
 			s.cfg.Metrics.Request(r.Method, name, w.status, time.Since(start))
 		}
@@ -90,6 +93,11 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	to := s.route(r.URL.Path)
 	if to != nil {
 		name = to.name
+	}
+	if s.cfg.Traces != nil && to != nil && to.method == http.MethodPost && r.Method == to.method { // what makes or takes records, and lookups
+		var ctx context.Context
+		ctx, span = s.cfg.Traces.Request(r.Context(), r.Header, to.method, to.name)
+		r = r.WithContext(ctx)
 	}
 	if err := s.dispatch(w, r, to); err != nil {
 		s.fail(w, r, err)
@@ -314,7 +322,7 @@ func (s *Server) features(w http.ResponseWriter, r *http.Request) error {
 		}
 		mine = true
 	}
-	if err := s.lookup.fill(ctx, q, v); err != nil {
+	if err := s.fill(ctx, q, v); err != nil {
 		return err
 	}
 	mem.out = appendVectors(mem.out[:0], q, v)

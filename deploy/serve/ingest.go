@@ -90,7 +90,7 @@ func (s *Server) ingest(w http.ResponseWriter, r *http.Request) error {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), s.patience)
 	defer cancel()
-	positions, err := s.cfg.Producer.Produce(ctx, src.Topic, b.records)
+	positions, err := s.produce(ctx, src.Topic, b.records)
 	if err != nil {
 		if r.Context().Err() != nil {
 			return context.Cause(r.Context())

@@ -43,7 +43,7 @@ func (s *Server) outcomes(w http.ResponseWriter, r *http.Request) error {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), s.patience)
 	defer cancel()
-	positions, err := s.cfg.Producer.Produce(ctx, s.feedback, b.records)
+	positions, err := s.produce(ctx, s.feedback, b.records)
 	if err != nil {
 		if r.Context().Err() != nil {
 			return context.Cause(r.Context())

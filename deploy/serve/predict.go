@@ -192,11 +192,8 @@ func (s *Server) predict(w http.ResponseWriter, r *http.Request) error {
 	mem := s.work()
 	defer s.done(mem)
 	now := p.loaded.Load() // one and the same to the end
-	out, err := s.answer(r.Context(), p, now, q, &mem.vectors)
+	out, err := s.give(r.Context(), p, now, q, &mem.vectors)
 	if err != nil {
-		return err
-	}
-	if err := s.record(r.Context(), out); err != nil {
 		return err
 	}
 	mem.out = p.appendAnswer(mem.out[:0], now, out)
@@ -205,6 +202,21 @@ func (s *Server) predict(w http.ResponseWriter, r *http.Request) error {
 		s.cfg.Metrics.Prediction(p.Name, out.Score.Version, time.Since(start))
 	}
 	return nil
+}
+
+// give answers and records the answer.
+func (s *Server) give(ctx context.Context, p *predictor, now *loaded, q *question, v *Vectors) (*feedback.Prediction, error) {
+	start := time.Now()
+	ctx, span := s.cfg.Traces.Predict(ctx, p.Name)
+	out, err := s.answer(ctx, p, now, q, v)
+	if err == nil {
+		err = s.record(ctx, out)
+	}
+	if err == nil {
+		s.cfg.Traces.Predicted(ctx, span, p.Name, out.ID, out.Score.Version, start)
+	}
+	span.End(broke(err))
+	return out, err
 }
 
 // answer looks up what the model sees and scores it.
@@ -270,7 +282,7 @@ func (s *Server) see(ctx context.Context, q *Query, v *Vectors) error {
 		return err
 	}
 	defer s.lookups.leave()
-	return s.lookup.fill(ctx, q, v)
+	return s.fill(ctx, q, v)
 }
 
 // shadow is what the version beside the champion answers. Whatever is wrong
@@ -308,7 +320,7 @@ func (s *Server) record(ctx context.Context, p *feedback.Prediction) error {
 	r := streams.Record{Key: []byte(p.Key), Value: p.AppendJSON(nil), Partition: -1}
 	if waiting, _, _ := s.cfg.Spool.Waiting(); waiting == 0 {
 		limit, cancel := context.WithTimeout(ctx, s.recordPatience)
-		_, err := s.cfg.Producer.Produce(limit, s.feedback, []streams.Record{r})
+		_, err := s.produce(limit, s.feedback, []streams.Record{r})
 		cancel()
 		var refusal *streams.Refusal
 		switch {

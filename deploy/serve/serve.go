@@ -88,6 +88,7 @@ type Config struct {
 	MaxBody  int64            // bytes of a request's body; 0: DefaultMaxBody
 	Problems func() []string  // why the process is not ready, besides the store: one line each
 	Metrics  *observe.Metrics // nil: /metrics is not there
+	Traces   *observe.Traces  // nil: none
 	Pages    http.Handler     // of / and what is below /ui/; nil: they are not there
 	Now      func() time.Time // nil: time.Now
 

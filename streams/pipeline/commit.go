@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/millrace/millrace/features"
 	"github.com/millrace/millrace/features/online"
@@ -24,6 +25,9 @@ func (p *processor) commit(ctx context.Context) error {
 	if err := p.commitRows(ctx, writes, progress); err != nil {
 		return err
 	}
+	now := time.Now()
+	p.host.committed(p.plan.View.Name, &p.arrived, now)
+	p.tell(now)
 	for _, n := range p.dirty {
 		n.dirty = false
 		n.row.Clean()

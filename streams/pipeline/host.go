@@ -26,7 +26,8 @@ import (
 )
 
 // A Config is what a Host needs. Of Plans and Labels one may be empty: the host
-// leaves those stages to others. Group, TopicConfig and OnCommit may be left out.
+// leaves those stages to others. Group, TopicConfig,
+// OnCommit and Tracer may be left out.
 type Config struct {
 	Project     string
 	Plans       []*features.Plan
@@ -43,6 +44,7 @@ type Config struct {
 	// OnCommit is called after each commit of a view by the goroutine of its shard,
 	// and may not be after one that was under way when the context ended.
 	OnCommit func(view string, partition int, p online.Progress)
+	Tracer   Tracer // nil: records are not traced
 }
 
 // DeadLetters returns the name of a project's topic of dead letters.
@@ -54,10 +56,11 @@ type Host struct {
 	cluster    string // Kafka's id
 	partitions int    // of the topics of feedback and examples
 
-	mu     sync.Mutex
-	shards map[shardKey]*tracked
-	groups map[string]error // why partitions cannot be shared out now, by consumer group
-	start  string           // why the host has not started yet; empty: it has
+	mu       sync.Mutex
+	shards   map[shardKey]*tracked
+	groups   map[string]error // why partitions cannot be shared out now, by consumer group
+	readable map[string]*Readable
+	start    string // why the host has not started yet; empty: it has
 }
 
 type shardKey struct {
@@ -89,6 +92,7 @@ type Status struct {
 	Problem   string // why it waits or has stopped, and what to do
 	HighWater int64  // end of the log when it was last read, without marks of transactions at its end
 	Progress  online.Progress
+	Join      *feedback.Stats // of the join: what it has committed
 }
 
 // Lag is the number of records that are in the log and not yet committed.
@@ -96,7 +100,7 @@ func (s *Status) Lag() int64 { return max(0, s.HighWater-s.Progress.Next) }
 
 // New returns a host for the plans of a project.
 func New(cfg Config) *Host {
-	return &Host{cfg: cfg, shards: map[shardKey]*tracked{}, groups: map[string]error{}, start: "the pipeline has not started"}
+	return &Host{cfg: cfg, shards: map[shardKey]*tracked{}, groups: map[string]error{}, readable: map[string]*Readable{}, start: "the pipeline has not started"}
 }
 
 // A tracked status knows its shard's reader, which alone can tell why it waits

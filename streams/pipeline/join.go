@@ -29,6 +29,9 @@ type joiner struct {
 	timers     timers
 	examples   outbox
 	emitted    []streams.Record // examples that are not in the outbox yet
+	traced     []Joined         // what the tracer is told after the commit
+	cause      streams.TraceContext
+	offset     int64 // of the record that is being applied, ticks included
 
 	records []feedback.Record
 	rows    []*entry[*joinRow]    // of records; nil: it has none
@@ -149,6 +152,9 @@ func (j *joiner) applyOne(ctx context.Context, rec *streams.Record, i int) error
 	}
 	j.at = rec.Offset
 	j.core.At(rec.Offset)
+	if j.offset = rec.Offset; j.host.cfg.Tracer != nil {
+		j.cause, _ = rec.Traced()
+	}
 	r, refused, counts := &j.records[i], j.refused[i], &j.state.Progress.Counts
 	switch {
 	case refused != nil:
@@ -244,6 +250,9 @@ func (j *joiner) emit(e *feedback.Example) {
 		rec.Key = []byte(e.Prediction.Key)
 	}
 	j.emitted = append(j.emitted, rec)
+	if j.host.cfg.Tracer != nil && e.Kind != feedback.Passed {
+		j.note(e)
+	}
 }
 
 // putOut hands what was emitted to the outbox.

@@ -13,7 +13,7 @@ import (
 func (j *joiner) restore(ctx context.Context) error {
 	j.cache, j.dirty, j.dirtyBytes, j.emitted, j.load = rowCache[*joinRow]{}, nil, 0, nil, nil
 	j.examples = outbox{host: j.host, topic: feedback.ExamplesTopic(j.host.cfg.Project)}
-	j.timers = timers{}
+	j.timers, j.traced = timers{}, nil
 	rows, states, err := j.host.cfg.Store.Read(ctx, []online.Key{{Shard: j.shard, Entity: joinState}})
 	if err != nil {
 		return fmt.Errorf("the store does not answer: %w", err)
@@ -24,6 +24,7 @@ func (j *joiner) restore(ctx context.Context) error {
 	if states[0].Token != j.state.Token {
 		return &online.Conflict{Shard: j.shard, Found: states[0].Token}
 	}
+	j.showStats()
 	if j.state.Token == (online.Token{}) { // nothing was ever committed
 		return nil
 	}
@@ -141,6 +142,8 @@ func (j *joiner) commit(ctx context.Context) error {
 	if err := j.commitRows(ctx, writes, progress); err != nil {
 		return err
 	}
+	j.showStats()
+	j.tell()
 	for _, n := range j.dirty {
 		n.dirty = false
 		j.cache.bytes += n.grow()
@@ -151,4 +154,10 @@ func (j *joiner) commit(ctx context.Context) error {
 		j.encode = nil
 	}
 	return nil
+}
+
+// showStats puts what became of predictions and outcomes into the status.
+func (j *joiner) showStats() {
+	stats := j.core.Stats()
+	j.host.update(j.status, func(s *Status) { s.Join = &stats })
 }

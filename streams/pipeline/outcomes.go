@@ -189,7 +189,7 @@ func (o *outcomes) event(l *lane, rec *streams.Record) (out, dead []streams.Reco
 			}
 			continue
 		}
-		out = append(out, streams.Record{Key: []byte(outcome.Key), Value: outcome.AppendJSON(nil), Partition: -1})
+		out = append(out, streams.Record{Key: []byte(outcome.Key), Value: outcome.AppendJSON(nil), Headers: rec.TraceHeaders(), Partition: -1})
 	}
 	return out, dead, err
 }

@@ -25,6 +25,8 @@ type processor struct {
 	cache      rowCache[*features.Row]
 	dirty      []*entry[*features.Row]
 	dirtyBytes int
+	arrived    arrivals  // of what is not yet committed
+	traced     []Applied // likewise
 
 	events  []features.Event
 	rows    []*entry[*features.Row] // of events
@@ -60,6 +62,8 @@ func (p *processor) restore(context.Context) error {
 	p.core = p.plan.NewShard(g.Newest, g.Counts)
 	p.cache = rowCache[*features.Row]{}
 	p.dirty, p.dirtyBytes = p.dirty[:0], 0
+	p.arrived.reset()
+	p.traced = p.traced[:0]
 	return nil
 }
 
@@ -196,6 +200,10 @@ func (p *processor) fold(ctx context.Context, records []streams.Record) error {
 		}
 		if fresh {
 			err = p.foldOne(ctx, rec, e, i)
+			p.arrived.add(rec.Time)
+			if len(rec.Headers) > 0 && p.host.cfg.Tracer != nil {
+				p.note(rec)
+			}
 		}
 		if err != nil {
 			return err
