@@ -111,6 +111,8 @@ func (c Config) Check() error {
 		return fmt.Errorf("reference: %v and the window are %d times every: give at most %d", c.Reference, (c.Window+c.Reference)/c.Every, MaxUnits)
 	case c.False < 1 || c.Per < 10*c.Window*time.Duration(c.False):
 		return fmt.Errorf("false_alarms: %d in %v: give at most one in ten windows (%v)", c.False, c.Per, 10*c.Window)
+	case c.Per/c.Every > stretchesIn*MaxUnits*time.Duration(c.False):
+		return fmt.Errorf("false_alarms: %d in %v: give at least one in %d times every (%v)", c.False, c.Per, stretchesIn*MaxUnits, c.Every)
 	case c.Block < c.Every || c.Block > c.Reference/4:
 		return fmt.Errorf("block: %v: give at least every (%v) and at most a quarter of the reference (%v)", c.Block, c.Every, c.Reference/4)
 	case !(c.Factor >= 1 && c.Factor <= 1000):
@@ -121,6 +123,12 @@ func (c Config) Check() error {
 		return nil
 	}
 	return fmt.Errorf("distance: %q: give %s, %s, %s or %s", c.Distance, JensenShannon, LInfinity, PSI, KS)
+}
+
+// stretch is the stable time that thresholds are found for: a tenth of that of one
+// false alarm. One in ten of such stretches may have an alarm.
+func (c Config) stretch() time.Duration {
+	return (c.Per / time.Duration(stretchesIn*c.False)).Truncate(c.Every)
 }
 
 // A Model is what is monitored.

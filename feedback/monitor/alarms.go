@@ -1,0 +1,193 @@
+package monitor
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// overBelow is the part of its threshold below which a monitor's alarm is over.
+const overBelow = 0.9
+
+// A ledger keeps the alarms that are not over, at most one for each monitor.
+type ledger struct {
+	model string
+	every time.Duration
+	open  map[monitorName]*raised
+	news  []*raised // since take
+}
+
+type monitorName struct {
+	kind   Kind
+	column string
+}
+
+type raised struct {
+	Alarm
+	severity float64 // of Worst
+	told     bool    // it is in news
+}
+
+// severity is a monitor's value over its threshold, of a deviation in logarithms:
+// above 1 is an alarm.
+func (r *Reading) severity() float64 {
+	switch {
+	case r.Kind == QualityMonitor && r.State == Alarmed:
+		return 1 + r.Value
+	case r.Kind == QualityMonitor:
+		return 0
+	case r.Kind == DriftMonitor:
+		return r.Value / r.Threshold
+	case r.Value >= 1:
+		return math.Log(r.Value) / math.Log(r.Threshold)
+	case r.Lower == 0:
+		return 0
+	}
+	return math.Log(r.Value) / math.Log(r.Lower)
+}
+
+// judge follows one monitor: r is how it stands at a look. text makes an alarm's
+// text, once it is to be told.
+func (a *ledger) judge(r Reading, column string, look int64, version int, text func(*Alarm, Reading) string) {
+	key := monitorName{r.Kind, column}
+	was := a.open[key]
+	switch {
+	case r.State == Alarmed && was == nil:
+		was = &raised{severity: r.severity(), Alarm: Alarm{
+			ID:    strings.Join([]string{a.model, string(r.Kind), column, time.UnixMicro(look).UTC().Format(time.RFC3339)}, "/"),
+			Model: a.model, Kind: r.Kind, Column: column, Version: version, Onset: look,
+			Value: r.Value, Worst: r.Value, Threshold: r.Threshold,
+		}}
+		if r.Kind == StdMonitor && r.Value < 1 {
+			was.Threshold = r.Lower
+		}
+		a.open[key] = was
+	case was == nil || r.State == TooFew:
+		return
+	case r.State == Alarmed:
+		was.Value = r.Value
+		severity := r.severity()
+		if severity <= was.severity {
+			return
+		}
+		was.severity, was.Worst = severity, r.Value
+	case r.State == NoReference || r.severity() < overBelow:
+		was.Over = look
+		delete(a.open, key)
+	default:
+		return
+	}
+	was.Text = text(&was.Alarm, r)
+	if was.Over != 0 {
+		was.Text += ", until " + a.when(look)
+	}
+	if !was.told {
+		was.told = true
+		a.news = append(a.news, was)
+	}
+}
+
+// take returns the news since the last call, each alarm once, as it is now.
+func (a *ledger) take() []Alarm {
+	var list []Alarm
+	for _, r := range a.news {
+		r.told = false
+		list = append(list, r.Alarm)
+	}
+	a.news = nil
+	return list
+}
+
+// list returns the alarms that are not over, by onset.
+func (a *ledger) list() []Alarm {
+	list := make([]Alarm, 0, len(a.open))
+	for _, r := range a.open {
+		list = append(list, r.Alarm)
+	}
+	slices.SortFunc(list, func(x, y Alarm) int { return cmp.Or(cmp.Compare(x.Onset, y.Onset), cmp.Compare(x.ID, y.ID)) })
+	return list
+}
+
+// when writes a time as a day where units are days.
+func (a *ledger) when(t int64) string {
+	at := time.UnixMicro(t).UTC()
+	if a.every%(24*time.Hour) == 0 {
+		return at.Format(time.DateOnly)
+	}
+	return at.Format("2006-01-02 15:04:05")
+}
+
+// short writes a number with three digits.
+func short(x float64) string {
+	if a := math.Abs(x); a >= 1000 && a < 1e9 {
+		return strconv.FormatFloat(x, 'f', 0, 64)
+	}
+	return strconv.FormatFloat(x, 'g', 3, 64)
+}
+
+// length writes a duration in the greatest units that it is a whole number of.
+func length(d time.Duration) string {
+	for _, unit := range []struct {
+		of   time.Duration
+		name string
+	}{{24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "m"}} {
+		if d >= unit.of && d%unit.of == 0 {
+			return fmt.Sprintf("%d%s", d/unit.of, unit.name)
+		}
+	}
+	return d.String()
+}
+
+func (f *Fleet) stdText(a *Alarm, r Reading, now, reference float64) string {
+	if r.State == NoReference {
+		return fmt.Sprintf("%s: the deviation of its means is no longer compared, since there is no reference; there was an alarm since %s", a.Column, f.alarms.when(a.Onset))
+	}
+	limit := "above " + short(r.Threshold)
+	if r.Value < 1 {
+		limit = "below " + short(r.Lower)
+	}
+	return fmt.Sprintf("%s: the deviation of its means of %s over the newest %s is %s times that over the %s before (%s against %s; alarm %s), since %s",
+		a.Column, length(f.config.Every), length(f.config.Window), short(r.Value), length(f.config.Reference), short(now), short(reference), limit, f.alarms.when(a.Onset))
+}
+
+var distanceNames = map[Distance]string{JensenShannon: "Jensen-Shannon divergence", LInfinity: "L-infinity distance", PSI: "population stability index", KS: "Kolmogorov-Smirnov distance"}
+
+func (f *Fleet) driftText(a *Alarm, r Reading, with string, cells []Cell) string {
+	if r.State == NoReference {
+		return fmt.Sprintf("%s: its distribution is no longer compared with %s; there was an alarm since %s", a.Column, with, f.alarms.when(a.Onset))
+	}
+	return fmt.Sprintf("%s: its distribution over the newest %s is not that of %s: %s %s (alarm above %s), most of all %s, since %s",
+		a.Column, length(f.config.Window), with, distanceNames[f.config.Distance], short(r.Value), short(r.Threshold), mostMoved(cells), f.alarms.when(a.Onset))
+}
+
+// mostMoved says which cell's share has changed the most.
+func mostMoved(cells []Cell) string {
+	var most Cell
+	for _, c := range cells {
+		if math.Abs(c.Now-c.Reference) > math.Abs(most.Now-most.Reference) {
+			most = c
+		}
+	}
+	name := "values"
+	switch {
+	case most.Text == missingText:
+		name = "missing values"
+	case most.Text == othersText:
+		name = "other texts"
+	case most.Text != "":
+		name = strconv.Quote(most.Text)
+	case !math.IsInf(most.Low, -1) && !math.IsInf(most.High, 1):
+		name += " from " + short(most.Low) + " to " + short(most.High)
+	case !math.IsInf(most.Low, -1):
+		name += " above " + short(most.Low)
+	case !math.IsInf(most.High, 1):
+		name += " up to " + short(most.High)
+	}
+	return fmt.Sprintf("%s (%s now, %s then)", name, percent(most.Now), percent(most.Reference))
+}
+
+func percent(x float64) string { return strconv.FormatFloat(100*x, 'f', 0, 64) + " %" }

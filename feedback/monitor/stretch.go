@@ -1,0 +1,222 @@
+package monitor
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+)
+
+// How many stretches thresholds are found on, and how much work that may be, in
+// cells times units of time. With 1,000 columns of 22 cells that leaves about a
+// hundred of the 3,000 stretches: the share of stretches with an alarm is then
+// uncertain by three in a hundred, and expected to be the stated one all the same.
+const (
+	usualStretches = 3000
+	leastStretches = 100
+	maxWork        = 800_000_000
+	pilots         = 100 // stretches that scales are taken from
+)
+
+// quantileOfScale is which quantile of its own a monitor's value is measured in.
+const quantileOfScale = 0.99
+
+// A drawing puts stretches together from the slots of a bank's pool: a circular
+// block bootstrap (Politis & Romano 1992) with whole units of time, gaps included.
+// The same seed and number give the same places in pools of one size, so that
+// banks over the same reference see the same stretch.
+type drawing struct {
+	rng   *rand.Rand
+	pool  []*slot
+	block int
+	start int
+	left  int
+}
+
+func newDrawing(pool []*slot, block int, seed, number uint64) *drawing {
+	d := &drawing{rng: rand.New(rand.NewPCG(seed, number)), pool: pool, block: min(block, len(pool))}
+	d.start, d.left = d.rng.IntN(len(pool)), 1+d.rng.IntN(d.block) // the first is cut: looks come at any place of a block
+	return d
+}
+
+func (d *drawing) next() *slot {
+	if d.left == 0 {
+		d.start, d.left = d.rng.IntN(len(d.pool)), d.block
+	}
+	s := d.pool[d.start]
+	d.left--
+	if d.start++; d.start == len(d.pool) {
+		d.start = 0
+	}
+	return s
+}
+
+// stretch runs a stretch through b, which must be a rehearsal: the reference
+// anew, then a window, then the looks, each with what look does. What comes later
+// differs from the reference by chance, and so would another reference: without
+// drawing that too, thresholds were too low by what its own chance adds.
+func (b *bank) stretch(seed, number uint64, look func(at int) (goOn bool)) {
+	b.clear()
+	clear(b.fixed)
+	reference := newDrawing(b.pool, b.setting.block, seed, 2*number)
+	for range len(b.pool) {
+		s := reference.next()
+		if b.fixed == nil {
+			b.push(s)
+		} else if s != nil {
+			add(b.fixed, s.cells, 1)
+		}
+	}
+	stable := newDrawing(b.pool, b.setting.block, seed, 2*number+1)
+	for at := 1 - b.setting.window; at < b.setting.looks; at++ {
+		s := stable.next()
+		b.push(s)
+		if at >= 0 && s != nil && !look(at) {
+			return
+		}
+	}
+}
+
+// rehearsal returns a bank of the same monitors, scales and pool that has seen
+// nothing.
+func (b *bank) rehearsal() *bank {
+	r := *b
+	if b.fixed != nil {
+		r.fixed = make([]float64, len(b.fixed))
+	}
+	r.begin()
+	r.idle = make([]bool, len(r.series))
+	for i := range r.idle {
+		r.idle[i] = !slices.ContainsFunc(r.pool, func(s *slot) bool { return s != nil && s.means[i] == s.means[i] })
+	}
+	return &r
+}
+
+// calibrate finds the scales, and the greatest excess of each stretch. The pool,
+// the reference by unit of time, must be set.
+func (b *bank) calibrate() {
+	b.leasts()
+	r := b.rehearsal()
+	steps := b.layout.cells + len(b.series)*8
+	cost := max(1, steps*(len(b.pool)+b.setting.window+b.setting.looks))
+	r.scales(min(pilots, max(leastStretches/2, b.setting.work/8/cost)))
+	n := b.setting.stretches
+	if b.fixed == nil {
+		n = n * 2 / 3 // it comes more often, and is for a smaller part of the rate
+	}
+	n = min(n, max(leastStretches, b.setting.work/cost))
+	b.maxima = make([]float64, n)
+	for i := range b.maxima {
+		r.stretch(b.setting.seed, uint64(i), func(int) bool {
+			b.maxima[i] = r.worst(b.maxima[i])
+			return true
+		})
+	}
+	slices.Sort(b.maxima)
+}
+
+// state sets the factor so that a share of stretches has an alarm, and returns the
+// share that has.
+func (b *bank) state(share float64) (spent float64) {
+	n := len(b.maxima)
+	// Of n+1 stretches of the same kind, one that is not among these is as likely
+	// as any to have any place.
+	place := int(math.Ceil(float64(n+1)*(1-share))) - 1
+	b.factor = math.Inf(1)
+	if place < n {
+		b.factor = b.maxima[max(place, 0)]
+	}
+	beyond, _ := slices.BinarySearchFunc(b.maxima, b.factor, func(x, f float64) int {
+		if x <= f {
+			return -1
+		}
+		return 1
+	})
+	return float64(n-beyond) / float64(n)
+}
+
+// leasts counts what the least window of the pool has, a quarter of the usual one
+// at least: one gap in the reference must not silence nothing and allow all.
+func (b *bank) leasts() {
+	rows := make([][]float64, len(b.layout.columns))
+	units := make([][]float64, len(b.series))
+	r := b.rehearsal()
+	for at, s := range b.pool {
+		r.push(s)
+		if at < b.setting.window-1 {
+			continue
+		}
+		for i := range rows {
+			rows[i] = append(rows[i], sum(b.layout.of(i, r.now.counts)))
+		}
+		for i := range units {
+			units[i] = append(units[i], float64(r.series[i].now.n))
+		}
+	}
+	for i := range rows {
+		b.least[i] = usualLeast(rows[i])
+	}
+	for i := range units {
+		b.units[i] = usualLeast(units[i])
+	}
+}
+
+func usualLeast(windows []float64) float64 {
+	if len(windows) == 0 {
+		return 0
+	}
+	slices.Sort(windows)
+	return max(windows[0], windows[len(windows)/2]/2)
+}
+
+// scales measures what each monitor exceeds at one look in a hundred. b is a
+// rehearsal, which shares its scales with the bank that it is one of.
+func (b *bank) scales(stretches int) {
+	drift := make([][]float64, len(b.layout.columns))
+	up, down := make([][]float64, len(b.series)), make([][]float64, len(b.series))
+	every := max(1, b.setting.window/2)
+	for i := range stretches {
+		b.stretch(^b.setting.seed, uint64(i), func(at int) bool {
+			if at%every == 0 {
+				b.sampleScales(drift, up, down)
+			}
+			return true
+		})
+	}
+	for i := range drift {
+		b.scale[i] = scaleOf(drift[i], b.setting.distance.least())
+	}
+	for i := range up {
+		b.up[i], b.down[i] = scaleOf(up[i], 0), scaleOf(down[i], 0)
+	}
+}
+
+func (b *bank) sampleScales(drift, up, down [][]float64) {
+	for i := range drift {
+		now := b.layout.of(i, b.now.counts)
+		if part, ok := thin(sum(now), b.least[i]); ok {
+			x := b.setting.distance.apart(b.layout.of(i, b.reference()), now, b.layout.columns[i].text)
+			drift[i] = append(drift[i], x*part)
+		}
+	}
+	for i := range up {
+		x, units, ok := b.series[i].logRatio()
+		if part, enough := thin(float64(units), b.units[i]); ok && enough {
+			x *= math.Sqrt(part)
+			up[i], down[i] = append(up[i], max(x, 0)), append(down[i], max(-x, 0))
+		}
+	}
+}
+
+// scaleOf returns the quantile, and infinity where it says nothing: from no
+// values, or for a deviation that never differs.
+func scaleOf(values []float64, least float64) float64 {
+	if len(values) == 0 {
+		return math.Inf(1)
+	}
+	slices.Sort(values)
+	x := max(values[int(float64(len(values)-1)*quantileOfScale)], least)
+	if x == 0 {
+		return math.Inf(1)
+	}
+	return x
+}
