@@ -39,13 +39,13 @@ func (r rows) frame(p *page) {
 	for _, t := range r.ticks {
 		x := r.x.at(t.at)
 		p.line("grid", x, 4, x, r.bottom())
-		p.label("tick mid", min(x, rowsWidth-2-float64(len([]rune(t.text)))*3.6), r.bottom()+16, t.text)
+		p.label("mid", min(x, rowsWidth-2-float64(len([]rune(t.text)))*3.6), r.bottom()+16, t.text)
 	}
 	if r.unit != "" {
-		p.label("unit mid", (r.x.a+r.x.b)/2, r.bottom()+32, r.unit)
+		p.label("mid", (r.x.a+r.x.b)/2, r.bottom()+32, r.unit)
 	}
 	for i, label := range r.labels {
-		p.label("tick end", labelWidth, r.middle(i)+4, clean(label, labelRunes))
+		p.label("end", labelWidth, r.middle(i)+4, clean(label, labelRunes))
 	}
 }
 
@@ -146,12 +146,12 @@ func (c Intervals) draw() template.HTML {
 	r.desc = sentences(append(append([]string{clean(c.Desc, MaxDesc)}, words...), r.more())...)
 	f := r.figure(t)
 	if !missing(c.At) && c.AtName != "" {
-		f.keys = []key{{`<line class="level" x1="13" y1="0" x2="13" y2="14"/>`, c.AtName}}
+		f.keys = []key{{`<line class="at" x1="13" y1="0" x2="13" y2="14"/>`, c.AtName}}
 	}
 	f.body = func(p *page) {
 		r.frame(p)
 		if !missing(c.At) {
-			p.line("level", r.x.at(c.At), 4, r.x.at(c.At), r.bottom())
+			p.line("at", r.x.at(c.At), 4, r.x.at(c.At), r.bottom())
 		}
 		for i, row := range shown {
 			p.interval(r, row, r.middle(i))

@@ -29,7 +29,7 @@ func (c Calibration) draw() template.HTML {
 		return f.html()
 	}
 	// Both axes are the same, from 0 where that is near.
-	if both.lo < both.hi/2 {
+	if both.lo > 0 && both.lo < both.hi/2 {
 		both.lo = 0
 	}
 	ticks := linearTicks(both.lo, both.hi, 4, false)
@@ -104,7 +104,7 @@ func (c Calibration) values(p plot, shown []CalibrationPoint) *values {
 	v := valued{Name: "came true", Class: "c1"}
 	for _, q := range shown {
 		if q.any() {
-			v.X, v.Y = append(v.X, q.Score), append(v.Y, q.Label)
+			v.X, v.Y = append(v.X, q.Score), append(v.Y, null(q.Label))
 			v.Lo, v.Hi = append(v.Lo, null(q.Lo)), append(v.Hi, null(q.Hi))
 		}
 	}

@@ -18,9 +18,9 @@ type Size int
 // The sizes. At 360 pixels a Medium or Wide chart scrolls in a region of its own
 // that takes the focus, so that its text stays legible; a Small one fits.
 const (
-	Medium Size = iota // 640 by 280
-	Wide               // 960 by 300
-	Small              // 340 by 220
+	Medium Size = iota // 560 by 270
+	Wide               // 900 by 300
+	Small              // 340 by 230
 )
 
 // A Line is a chart of series over time or over numbers.
@@ -34,7 +34,7 @@ type Line struct {
 	XName string // of an X that is no time
 	Whole bool   // an X that is no time has ticks at whole numbers, as versions do
 
-	From, To float64 // range of X; both 0: that of all that is drawn
+	From, To float64 // range of X; both 0, or none: that of all that is drawn
 
 	Zero bool // the axis of Y has 0 on it
 	Log  bool // the axis of Y is logarithmic; what is not above 0 is missing

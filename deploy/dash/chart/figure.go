@@ -40,6 +40,7 @@ type table struct {
 // drawn.
 type values struct {
 	Time   bool       `json:"time"`
+	Per    float64    `json:"per,omitempty"` // of times: each X is so many of these microseconds
 	Log    bool       `json:"log"`
 	Unit   string     `json:"unit,omitempty"`
 	XName  string     `json:"xname,omitempty"`
@@ -56,7 +57,7 @@ type valued struct {
 	Class string    `json:"class"`
 	Step  bool      `json:"step,omitempty"`
 	X     []float64 `json:"x"`
-	Y     []float64 `json:"y,omitempty"`
+	Y     []null    `json:"y,omitempty"`
 	Lo    []null    `json:"lo,omitempty"`
 	Hi    []null    `json:"hi,omitempty"`
 }
@@ -83,7 +84,7 @@ func (f figure) html() template.HTML {
 	var p page
 	p.put(`<figure class="chart `, f.class, `"`)
 	if f.values != nil {
-		p.put(` data-chart`)
+		p.put(` data-chart=""`)
 	}
 	p.put(`>`)
 	p.caption(f.title, f.unit)

@@ -16,7 +16,8 @@ type drawn struct {
 	area   bool      // a band: Lo and Hi only
 	dots   bool
 	step   bool
-	bounds bool // has intervals
+	bounds bool    // has intervals
+	aside  float64 // how far dots are moved
 }
 
 // A plot is a Line that is being drawn.
@@ -39,9 +40,9 @@ var sizes = map[Size]struct {
 	w, h  float64
 	xMost int // ticks
 }{
-	Medium: {"chart-m", 640, 280, 8},
-	Wide:   {"chart-w", 960, 300, 12},
-	Small:  {"chart-s", 340, 220, 4},
+	Medium: {"chart-m", 560, 270, 7},
+	Wide:   {"chart-w", 900, 300, 11},
+	Small:  {"chart-s", 340, 230, 4},
 }
 
 var auto = [...]markup{"c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8"}
@@ -88,7 +89,15 @@ func (c Line) keep(x float64) bool {
 	if c.Time && math.Abs(x) > maxTime {
 		return false
 	}
-	return c.From == 0 && c.To == 0 || x >= c.From && x <= c.To
+	return !c.ranged() || x >= c.From && x <= c.To
+}
+
+// ranged says whether the range of X is given, and is one.
+func (c Line) ranged() bool {
+	if c.From == 0 && c.To == 0 || missing(c.From) || missing(c.To) {
+		return false
+	}
+	return c.From <= c.To && !(c.Time && max(-c.From, c.To) > maxTime)
 }
 
 // gather takes what is drawn out of what was given.
@@ -107,6 +116,7 @@ func (p *plot) gather() {
 		d.bounds = slices.ContainsFunc(d.points, func(q point) bool { return !math.IsNaN(q.lo) })
 		p.series = append(p.series, d)
 	}
+	p.asides()
 	p.c.Levels = nil
 	for _, l := range first(c.Levels, MaxSeries, "levels", p) {
 		if !math.IsNaN(c.value(l.Y)) {
@@ -123,6 +133,24 @@ func (p *plot) gather() {
 	if over := len(p.marks) - MaxMarks; over > 0 {
 		p.notes = append(p.notes, plural(over, "earlier mark is", "earlier marks are")+" not shown")
 		p.marks = p.marks[over:]
+	}
+}
+
+// asides moves series of dots with intervals apart.
+func (p *plot) asides() {
+	const apart = 9
+	n := 0
+	for _, s := range p.series {
+		if s.dots && s.bounds {
+			n++
+		}
+	}
+	next := -float64(n-1) / 2 * apart
+	for i := range p.series {
+		if s := &p.series[i]; s.dots && s.bounds {
+			s.aside = next
+			next += apart
+		}
 	}
 }
 
@@ -266,7 +294,7 @@ func (p *plot) axes(xs, ys span) {
 // rangeX returns the range of X: the given one, or that of the data.
 func (p *plot) rangeX(xs span) (lo, hi float64) {
 	lo, hi = xs.lo, xs.hi
-	if p.c.From != 0 || p.c.To != 0 {
+	if p.c.ranged() {
 		lo, hi = p.c.From, p.c.To
 	}
 	switch {

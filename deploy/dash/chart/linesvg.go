@@ -84,25 +84,25 @@ func (p *plot) grid(out *page) {
 	for _, t := range p.yTicks {
 		y := p.y.at(t.at)
 		out.line("grid", p.left, y, p.right, y)
-		out.label("tick end", p.left-7, y+4, t.text)
+		out.label("end", p.left-7, y+4, t.text)
 	}
 	for _, t := range p.xTicks {
 		x := p.x.at(t.at)
 		out.line("axis", x, p.bottom, x, p.bottom+5)
-		out.label("tick mid", p.labelAt(x, t.text), p.bottom+18, t.text)
+		out.label("mid", p.labelAt(x, t.text), p.bottom+18, t.text)
 		if t.under != "" {
-			out.label("tick mid", p.labelAt(x, t.under), p.bottom+33, t.under)
+			out.label("mid", p.labelAt(x, t.under), p.bottom+33, t.under)
 		}
 	}
 	out.line("axis", p.left, p.bottom, p.right, p.bottom)
 	if p.c.Unit != "" {
-		out.label("unit start", 2, 13, p.c.Unit)
+		out.label("start", 2, 13, p.c.Unit)
 	}
 	switch {
 	case p.c.Time:
-		out.label("unit end", p.left-9, p.bottom+33, "UTC")
+		out.label("start", 2, p.bottom+33, "UTC")
 	case p.c.XName != "":
-		out.label("unit mid", (p.left+p.right)/2, p.bottom+33, p.c.XName)
+		out.label("mid", (p.left+p.right)/2, p.bottom+33, p.c.XName)
 	}
 }
 
@@ -167,7 +167,11 @@ func (p *page) move(first bool, x, y float64) {
 // path draws a line. A run of one point is a line without length, which has round
 // ends: a dot.
 func (p *plot) path(out *page, s drawn) {
-	out.put(`<path class="line `, s.class, `" d="`)
+	dense := markup("")
+	if len(s.points) > int(p.x.b-p.x.a) {
+		dense = "dense "
+	}
+	out.put(`<path class="line `, dense, s.class, `" d="`)
 	for _, run := range s.runs {
 		for i, q := range run {
 			x, y := p.x.at(q.x), p.yAt(q.y)
@@ -187,13 +191,16 @@ func (p *plot) path(out *page, s drawn) {
 	out.put(`"/>`)
 }
 
+// dots draws points that are not joined. Series with intervals are moved apart, so
+// that those at the same X do not hide each other.
 func (p *plot) dots(out *page, s drawn) {
+	at := func(x float64) float64 { return p.x.at(x) + s.aside }
 	if s.bounds {
 		out.put(`<path class="bar `, s.class, `" d="`)
 		for _, run := range s.runs {
 			for _, q := range run {
 				if !math.IsNaN(q.lo) {
-					out.whisker(p.x.at(q.x), p.yAt(q.lo), p.yAt(q.hi))
+					out.whisker(at(q.x), p.yAt(q.lo), p.yAt(q.hi))
 				}
 			}
 		}
@@ -202,7 +209,7 @@ func (p *plot) dots(out *page, s drawn) {
 	out.put(`<path class="dots `, s.class, `" d="`)
 	for _, run := range s.runs {
 		for _, q := range run {
-			out.shape(s.class, p.x.at(q.x), p.yAt(q.y))
+			out.shape(s.class, at(q.x), p.yAt(q.y))
 		}
 	}
 	out.put(`"/>`)
@@ -238,7 +245,7 @@ func (p *plot) verticals(out *page) {
 		}
 		text := clean(m.Text, 16)
 		if at := p.labelAt(x, text); at-float64(len([]rune(text)))*3.6 >= free {
-			out.label("tick mid", at, p.top-6, text)
+			out.label("mid", at, p.top-6, text)
 			free = at + float64(len([]rune(text)))*3.6 + 6
 		}
 	}
@@ -283,7 +290,40 @@ func (p *plot) values() *values {
 		}
 		v.Marks = append(v.Marks, one)
 	}
+	if v.Time {
+		v.inUnits()
+	}
 	return v
+}
+
+// inUnits writes times as whole numbers of the longest unit that they all are
+// multiples of, which takes a third of the bytes.
+func (v *values) inUnits() {
+	v.Per = 1
+	for _, unit := range []float64{86400e6, 3600e6, 60e6, 1e6, 1e3} {
+		if v.multiples(unit) {
+			v.Per = unit
+			break
+		}
+	}
+	for _, s := range v.Series {
+		for i := range s.X {
+			s.X[i] /= v.Per
+		}
+	}
+	for i := range v.Marks {
+		v.Marks[i].X /= v.Per
+	}
+}
+
+func (v *values) multiples(unit float64) bool {
+	not := func(x float64) bool { return math.Mod(x, unit) != 0 }
+	for _, s := range v.Series {
+		if slices.ContainsFunc(s.X, not) {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(v.Marks, func(m marked) bool { return not(m.X) })
 }
 
 func round(v float64) float64 { return math.Round(v*10) / 10 }
@@ -294,7 +334,7 @@ func (s drawn) values() valued {
 		for _, q := range run {
 			v.X = append(v.X, q.x)
 			if !s.area {
-				v.Y = append(v.Y, q.y)
+				v.Y = append(v.Y, null(q.y))
 			}
 			if s.bounds {
 				v.Lo, v.Hi = append(v.Lo, null(q.lo)), append(v.Hi, null(q.hi))

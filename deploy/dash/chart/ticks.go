@@ -35,24 +35,22 @@ func niceStep(span float64, most int, whole bool) float64 {
 	return 10 * power
 }
 
-// linearTicks returns at most most+2 nice numbers that cover lo to hi: the first is
-// not above lo and the last not below hi. lo and hi are finite, lo <= hi; where they
+// aBit is what part of a step a range may reach beyond its ticks, so that 0.675 does
+// not ask for another below 135 times 0.005.
+const aBit = 1e-6
+
+// linearTicks returns at most few+3 nice numbers that cover lo to hi: the first is
+// not above lo and the last not below hi, by more than a bit. lo and hi are finite, lo <= hi; where they
 // are nearly the same the ticks are spread around them.
-func linearTicks(lo, hi float64, most int, whole bool) []tick {
+func linearTicks(lo, hi float64, few int, whole bool) []tick {
 	lo, hi = spread(lo, hi, whole)
-	step := niceStep(hi-lo, most, whole)
-	first, last := math.Floor(lo/step*(1-1e-12)), math.Ceil(hi/step*(1-1e-12))
-	if first*step > lo {
-		first--
-	}
-	if last*step < hi {
-		last++
-	}
-	decimals := decimalsOf(step)
+	step := niceStep(hi-lo, few, whole)
+	first, last := math.Floor(lo/step+aBit), math.Ceil(hi/step-aBit)
+	most := max(math.Abs(first), math.Abs(last)) * step
 	var ticks []tick
 	for i := first; i <= last; i++ {
 		at := i * step
-		ticks = append(ticks, tick{at: at, text: axisNumber(at, step, decimals)})
+		ticks = append(ticks, tick{at: at, text: axisNumber(at, step, most)})
 	}
 	return ticks
 }
@@ -88,27 +86,24 @@ func decimalsOf(step float64) int {
 	return 15
 }
 
-// axisNumber writes a tick: as plain as the step allows.
-func axisNumber(v, step float64, decimals int) string {
-	if math.Abs(v) < step/2 {
+// axisNumber writes a tick as plainly as the step allows. All ticks of an axis, whose
+// greatest is most, are in the same unit.
+func axisNumber(v, step, most float64) string {
+	switch {
+	case math.Abs(v) < step/2:
 		return "0"
-	}
-	a := math.Abs(v)
-	if a >= 1e15 || step < 1e-5 {
+	case most >= 1e15 || step < 1e-5:
 		return signed(strconv.FormatFloat(v, 'g', 6, 64))
 	}
 	for _, unit := range []struct {
-		size float64
-		name string
-	}{{1e12, "T"}, {1e9, "G"}, {1e6, "M"}, {1e4, "k"}} {
-		if a >= unit.size {
-			if unit.name == "k" {
-				unit.size = 1e3
-			}
+		from, size float64
+		name       string
+	}{{1e12, 1e12, "T"}, {1e9, 1e9, "G"}, {1e6, 1e6, "M"}, {1e5, 1e3, "k"}} {
+		if most >= unit.from {
 			return signed(strconv.FormatFloat(v/unit.size, 'f', decimalsOf(step/unit.size), 64)) + unit.name
 		}
 	}
-	return signed(strconv.FormatFloat(v, 'f', decimals, 64))
+	return thousands(strconv.FormatFloat(v, 'f', decimalsOf(step), 64))
 }
 
 // signed writes a minus that is as wide as a digit.
@@ -147,7 +142,7 @@ func logNumber(v float64, exponent int) string {
 	if exponent < -4 || exponent > 14 {
 		return signed(strconv.FormatFloat(v, 'e', 0, 64))
 	}
-	return axisNumber(v, v, max(0, -exponent))
+	return axisNumber(v, v, v)
 }
 
 // Number writes a value for people: four significant digits, thousands apart, and
