@@ -72,6 +72,7 @@ var policy = map[string][]string{
 	"deploy":          {"deploy/registry", "features", "features/expr", "feedback", "streams", "streams/pipeline", "trainer/bundle", "trainer/eval", "trainer/learn"},
 	"deploy/engines":  {"deploy/project", "features", "features/online", "features/online/pebble", "features/online/redis", "streams", "streams/pipeline"},
 	"deploy/registry": {"modernc.org/sqlite"},
+	"deploy/sqlfile":  {"modernc.org/sqlite"},
 
 	"loadtest":        {},
 	"loadtest/clicks": {"loadtest", "trainer/learn", "trainer/learn/ftrl"},
@@ -108,7 +109,9 @@ var inTests = []string{
 	"loadtest/stocks",                     // real data
 	"loadtest/faults", "loadtest/engines", // work for a pipeline, and what it runs on
 	"github.com/prometheus/client_model", "github.com/prometheus/common", // read what we export
+	"go.opentelemetry.io/proto/otlp", "google.golang.org/protobuf", // and what we send
 	"github.com/rogpeppe/go-internal/testscript",
+	"golang.org/x/net/html", // reads our pages
 	"github.com/segmentio/kafka-go", "github.com/twmb/franz-go", // one checks the other
 }
 
