@@ -43,6 +43,7 @@ var policy = map[string][]string{
 	"streams/pipeline":      {"features", "features/expr", "features/online", "feedback", "streams", "streams/codec", "streams/lake"},
 	"streams/pipeline/beam": {"features", "features/offline", "features/online", "streams/pipeline", "github.com/apache/beam/sdks/v2", "google.golang.org/grpc", "google.golang.org/protobuf"},
 
+	"deploy/alarms":     {"deploy/sqlfile", "feedback/monitor", "trainer/eval"},
 	"deploy/client":     {},
 	"deploy/dash":       {"deploy/dash/chart", "deploy/observe", "deploy/project", "deploy/registry", "deploy/serve", "feedback", "trainer/dataset", "trainer/eval"},
 	"deploy/dash/chart": {},
@@ -111,7 +112,7 @@ var inTests = []string{
 	"github.com/prometheus/client_model", "github.com/prometheus/common", // read what we export
 	"go.opentelemetry.io/proto/otlp", "google.golang.org/protobuf", // and what we send
 	"github.com/rogpeppe/go-internal/testscript",
-	"golang.org/x/net/html", // reads our pages
+	"golang.org/x/net/html",                                     // reads our pages
 	"github.com/segmentio/kafka-go", "github.com/twmb/franz-go", // one checks the other
 }
 
