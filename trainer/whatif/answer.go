@@ -116,11 +116,12 @@ func (x *change) note(format string, args ...any) {
 // recomputed says, by view, whether past examples need its features from the
 // lake: a window is changed, or a feature on demand has to follow a value.
 func (m *model) recomputed(x *change) []bool {
-	need := slices.Clone(x.longer)
-	if !x.all {
-		return need
-	}
+	need := make([]bool, len(m.views))
 	for i, v := range m.views {
+		need[i] = len(x.resized[i]) > 0
+		if !x.all {
+			continue
+		}
 		for set := range x.values[i] {
 			for k, d := range v.onDemand {
 				if v.columns[v.windows+k] >= 0 && !d.request && set < v.windows && slices.Contains(d.Uses(), set) {

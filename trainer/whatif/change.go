@@ -33,7 +33,7 @@ type change struct {
 	past    int
 	all     bool
 	plans   []*features.Plan         // by view, after the change
-	longer  []bool                   // by view: it has a changed window
+	resized []map[int]bool           // by view: outputs whose window is changed
 	values  []map[int]features.Value // by view and output
 	request [][]features.Value       // by view and place in Plan.Request
 	notes   []string
@@ -192,8 +192,9 @@ func parse(text string, kind features.Kind) (features.Value, error) {
 // readWindows compiles the views with their changed windows.
 func (m *model) readWindows(x *change, c *Config, q *Question) error {
 	changed := make([]features.View, len(m.views))
-	x.longer = make([]bool, len(m.views))
+	x.resized = make([]map[int]bool, len(m.views))
 	for i, v := range m.views {
+		x.resized[i] = map[int]bool{}
 		changed[i] = v.written
 		changed[i].Features = slices.Clone(v.written.Features)
 	}
@@ -214,11 +215,11 @@ func (m *model) readWindows(x *change, c *Config, q *Question) error {
 		if err := v.resize(&changed[p.view], p.output, size); err != nil {
 			return faultf("windows."+name, "%v", err)
 		}
-		x.longer[p.view], last = true, name
+		x.resized[p.view][p.output], last = true, name
 	}
 	for i, v := range m.views {
 		x.plans = append(x.plans, v.Plan)
-		if !x.longer[i] {
+		if len(x.resized[i]) == 0 {
 			continue
 		}
 		plan, err := features.Compile(v.Clock, v.Source, changed[i])

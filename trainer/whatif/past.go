@@ -137,10 +137,8 @@ func (c *comparison) explain() {
 	for i, v := range c.model.views {
 		set += len(x.values[i])
 		for k, d := range v.onDemand {
-			o := v.windows + k
-			_, given := x.values[i][o]
-			if c.need[i] && d.request && v.columns[o] >= 0 && !(x.all && given) {
-				kept = append(kept, v.name(o))
+			if d.request && v.columns[v.windows+k] >= 0 && x.wouldMove(i, v.windows+k, d) {
+				kept = append(kept, v.name(v.windows+k))
 			}
 		}
 	}
@@ -150,6 +148,18 @@ func (c *comparison) explain() {
 	if set > 0 && !x.all {
 		x.note("values are set for the entity alone; ask for all to set them in the past examples, too")
 	}
+}
+
+// wouldMove reports whether something that a feature on demand is computed of is
+// changed in the past, and it is not set itself.
+func (x *change) wouldMove(view, output int, d demand) bool {
+	if _, given := x.values[view][output]; given && x.all {
+		return false
+	}
+	return slices.ContainsFunc(d.Uses(), func(i int) bool {
+		_, given := x.values[view][i]
+		return x.resized[view][i] || given && x.all
+	})
 }
 
 // score assembles the vectors before and after and scores them.
