@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/millrace/millrace/deploy/alarms"
 	"github.com/millrace/millrace/deploy/observe"
 	"github.com/millrace/millrace/deploy/project"
 	"github.com/millrace/millrace/deploy/registry"
@@ -32,11 +33,17 @@ type Config struct {
 	Registry *registry.Registry // nil: the project has no models
 	Lookup   *serve.Lookup      // nil: values of features are not shown
 
+	// Alarms is the book of alarms; nil: there is none.
+	Alarms *alarms.Book
+
 	// Status returns where the shards of the pipeline are; nil: it runs elsewhere.
 	Status func() []observe.Shard
 
 	// JoinStats counts what became of predictions and outcomes; nil: no models.
 	JoinStats func(context.Context) (feedback.Stats, error)
+
+	// Problems says why the process is not ready, one line each; nil: nobody knows.
+	Problems func() []string
 
 	// Reviewer is who acts while nobody is asked who they are.
 	Reviewer string
@@ -53,6 +60,10 @@ type Dash struct {
 	assets  map[string]*asset             // by the name of the file
 	key     []byte                        // of this process, for tokens of forms
 	origins http.CrossOriginProtection
+	live    live
+	streams turns // of browsers that follow
+
+	fresh, beat time.Duration // freshFor and beatEvery; tests have less patience
 }
 
 // New returns the pages.
@@ -63,7 +74,7 @@ func New(cfg Config) (*Dash, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	d := &Dash{cfg: cfg, mux: http.NewServeMux(), key: make([]byte, 32)}
+	d := &Dash{cfg: cfg, mux: http.NewServeMux(), key: make([]byte, 32), streams: make(turns, maxStreams), fresh: freshFor, beat: beatEvery}
 	_, _ = rand.Read(d.key) // it never fails
 	var err error
 	if d.assets, err = readAssets(); err != nil {

@@ -20,22 +20,25 @@ const none = "–"
 // funcs are what templates may call. All times are shown in UTC.
 func (d *Dash) funcs() template.FuncMap {
 	return template.FuncMap{
-		"asset":   d.asset,
-		"when":    when,   // a time.Time as <time>
-		"micros":  micros, // int64 microseconds as time.Time
-		"ago":     func(t time.Time) template.HTML { return ago(d.cfg.Now(), t) },
-		"num":     number,  // four significant digits
-		"count":   count,   // 1,234,567
-		"percent": percent, // a share, 0 to 1
-		"dur":     duration,
-		"plural":  plural,  // plural 2 "row" is "2 rows"
-		"badge":   badge,   // a state as a coloured word
-		"short":   short,   // cuts a text: short .Text 40
-		"id":      shortID, // the beginning of a bundle's id
-		"path":    pathOf,  // path "models" .Model .Number is /ui/models/x/3
-		"query":   url.QueryEscape,
-		"version": versionName,
-		"lines":   func(s string) []string { return strings.Split(s, "\n") },
+		"asset":    d.asset,
+		"when":     when,   // a time.Time as <time>
+		"micros":   micros, // int64 microseconds as time.Time
+		"ago":      func(t time.Time) template.HTML { return ago(d.cfg.Now(), t) },
+		"num":      number,  // four significant digits
+		"count":    count,   // 1,234,567
+		"percent":  percent, // a share, 0 to 1
+		"dur":      duration,
+		"plural":   plural,  // plural 2 "row" is "2 rows"
+		"badge":    badge,   // a state as a coloured word
+		"short":    short,   // cuts a text: short .Text 40
+		"id":       shortID, // the beginning of a bundle's id
+		"path":     pathOf,  // path "models" .Model .Number is /ui/models/x/3
+		"query":    url.QueryEscape,
+		"version":  versionName,
+		"sum":      func(a, b int) int { return a + b },
+		"args":     args, // args "Name" value ... for a template that takes several
+		"runOf":    runOf,
+		"afterRun": afterRun,
 	}
 }
 
@@ -64,15 +67,20 @@ func micros(at int64) time.Time {
 
 // ago is how long before now something was.
 func ago(now, t time.Time) template.HTML {
-	switch d := now.Sub(t); {
-	case t.IsZero():
+	if t.IsZero() {
 		return none
+	}
+	return timeTag(t, agoText(now, t))
+}
+
+func agoText(now, t time.Time) string {
+	switch d := now.Sub(t); {
 	case d < -time.Minute:
-		return timeTag(t, "in "+duration(-d))
+		return "in " + duration(-d)
 	case d < time.Second:
-		return timeTag(t, "now")
+		return "now"
 	default:
-		return timeTag(t, duration(d)+" ago")
+		return duration(d) + " ago"
 	}
 }
 
@@ -238,4 +246,34 @@ func float(x any) (float64, bool) {
 		return v.Float(), true
 	}
 	return 0, false
+}
+
+// args makes what a template takes of names and values in turn.
+func args(pairs ...any) (map[string]any, error) {
+	m := make(map[string]any)
+	for i := 0; i < len(pairs); i += 2 {
+		name, ok := pairs[i].(string)
+		if !ok || i+1 == len(pairs) {
+			return nil, fmt.Errorf("args: %v is no name with a value", pairs[i])
+		}
+		m[name] = pairs[i+1]
+	}
+	return m, nil
+}
+
+// runOf is the number of a training in a line of the history, as run 3: drift.
+func runOf(why string) string {
+	number, _, ok := strings.Cut(strings.TrimPrefix(why, "run "), ":")
+	if _, err := strconv.ParseInt(number, 10, 64); !ok || err != nil {
+		return ""
+	}
+	return number
+}
+
+// afterRun is what follows it.
+func afterRun(why string) string {
+	if n := runOf(why); n != "" {
+		return strings.TrimSpace(strings.TrimPrefix(why, "run "+n+":"))
+	}
+	return why
 }

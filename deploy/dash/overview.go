@@ -1,7 +1,78 @@
 package dash
 
-import "net/http"
+import (
+	"net/http"
+	"slices"
 
+	"github.com/millrace/millrace/deploy/registry"
+)
+
+const (
+	overviewModels  = 10 // rows, with those first that wait for somebody
+	overviewWaiting = 5
+)
+
+// overviewData is what the overview shows.
+type overviewData struct {
+	State    state
+	Pictures []picture
+	Problems []string
+	Waiting  []registry.Version // in review, oldest first
+	More     int                // in review and not among them
+	Models   []modelRow
+	All      int // models
+}
+
+// overview is the first page: the loop, what waits for somebody, what serves.
 func (d *Dash) overview(w http.ResponseWriter, v *visit) error {
-	return d.show(w, v, "overview.html", &page{Title: "Overview", Tab: "/ui/"})
+	data := &overviewData{}
+	data.State, _ = d.now(v.Context())
+	for _, narrow := range []bool{false, true} {
+		data.Pictures = append(data.Pictures, pictureOf(&data.State, narrow))
+	}
+	if d.cfg.Problems != nil {
+		data.Problems = d.cfg.Problems()
+	}
+	if d.cfg.Registry != nil {
+		if err := d.overviewModels(v, data); err != nil {
+			return err
+		}
+	}
+	return d.show(w, v, "overview.html", &page{Title: "Overview", Tab: "/ui/", Data: data})
+}
+
+func (d *Dash) overviewModels(v *visit, data *overviewData) error {
+	ctx := v.Context()
+	states, err := d.cfg.Registry.States(ctx)
+	if err != nil {
+		return err
+	}
+	names := d.names(states)
+	data.All = len(names)
+	waits := func(name string) int {
+		if states[name][registry.Review] > 0 {
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(names, func(a, b string) int { return waits(a) - waits(b) })
+	if data.Models, err = d.rows(ctx, names[:min(len(names), overviewModels)], states); err != nil {
+		return err
+	}
+	for _, name := range names {
+		if waits(name) != 0 {
+			break
+		}
+		data.More += states[name][registry.Review]
+		if len(data.Waiting) >= overviewWaiting {
+			continue
+		}
+		found, err := d.cfg.Registry.VersionsIn(ctx, name, registry.Review)
+		if err != nil {
+			return err
+		}
+		data.Waiting = append(data.Waiting, found[:min(len(found), overviewWaiting-len(data.Waiting))]...)
+	}
+	data.More -= len(data.Waiting)
+	return nil
 }

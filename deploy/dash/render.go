@@ -34,7 +34,7 @@ type page struct {
 // A tab is a link of the navigation.
 type tab struct{ Path, Name string }
 
-var tabs = []tab{{"/ui/", "Overview"}}
+var tabs = []tab{{"/ui/", "Overview"}, {"/ui/models", "Models"}}
 
 // readPages parses the templates: each but the layout is a page, and may use
 // those of parts.html.
@@ -87,7 +87,11 @@ func (d *Dash) execute(b *bytes.Buffer, v *visit, file string, p *page) error {
 }
 
 // done says what an action did, on the page that it leads to.
-var done = map[string]string{}
+var done = map[string]string{
+	"approve":  "Approved. It goes into shadow now, and serves once it has answered enough.",
+	"reject":   "Rejected. It does not go into service.",
+	"rollback": "The rollback is asked for. The deployer does it within a second, where it runs.",
+}
 
 func writePage(w http.ResponseWriter, status int, body []byte) {
 	h := w.Header()

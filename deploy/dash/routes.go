@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"runtime/debug"
-	"slices"
 	"strings"
 )
 
@@ -27,6 +26,14 @@ func routes() []route {
 		{http.MethodGet, "/{$}", (*Dash).root},
 		{http.MethodGet, "/ui/{$}", (*Dash).overview},
 		{http.MethodGet, "/ui/static/{name}", (*Dash).static},
+		{http.MethodGet, "/ui/events", (*Dash).events},
+		{http.MethodGet, "/ui/models", (*Dash).models},
+		{http.MethodGet, "/ui/models/{model}", (*Dash).model},
+		{http.MethodPost, "/ui/models/{model}/rollback", (*Dash).rollback},
+		{http.MethodGet, "/ui/runs/{model}/{run}", (*Dash).run},
+		{http.MethodGet, "/ui/models/{model}/{version}", (*Dash).version},
+		{http.MethodPost, "/ui/models/{model}/{version}/approve", (*Dash).approve},
+		{http.MethodPost, "/ui/models/{model}/{version}/reject", (*Dash).reject},
 	}
 }
 
@@ -56,27 +63,32 @@ func badRequest(format string, args ...any) error {
 }
 
 func (d *Dash) addRoutes() {
-	methods := make(map[string][]string)
 	for _, r := range routes() {
 		d.mux.HandleFunc(r.method+" "+r.path, func(w http.ResponseWriter, q *http.Request) {
 			v := d.visitor(q)
 			d.answer(w, v, func() error { return d.enter(&r, w, v) })
 		})
-		methods[r.path] = append(methods[r.path], r.method)
-	}
-	for path, allowed := range methods {
-		d.mux.HandleFunc(path, func(w http.ResponseWriter, q *http.Request) {
-			w.Header().Set("Allow", strings.Join(slices.Sorted(slices.Values(allowed)), ", "))
-			d.answer(w, d.visitor(q), func() error {
-				return &fault{http.StatusMethodNotAllowed, "Not so", fmt.Sprintf("%s takes %s; use the links and buttons of the pages", q.URL.Path, strings.Join(allowed, " and "))}
-			})
-		})
 	}
 	d.mux.HandleFunc("/", func(w http.ResponseWriter, q *http.Request) {
-		d.answer(w, d.visitor(q), func() error {
-			return notFound("There is no page %s. The navigation above shows all that there are.", short(q.URL.Path, 100))
-		})
+		d.answer(w, d.visitor(q), func() error { return d.noRoute(w, q) })
 	})
+}
+
+// noRoute says that there is no such page, or not with this method.
+func (d *Dash) noRoute(w http.ResponseWriter, q *http.Request) error {
+	var allowed []string
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		other := q.Clone(q.Context())
+		other.Method = method
+		if _, pattern := d.mux.Handler(other); pattern != "/" {
+			allowed = append(allowed, method)
+		}
+	}
+	if len(allowed) == 0 {
+		return notFound("There is no page %s. The navigation above shows all that there are.", short(q.URL.Path, 100))
+	}
+	w.Header().Set("Allow", strings.Join(allowed, ", "))
+	return &fault{http.StatusMethodNotAllowed, "Not so", "This address takes " + strings.Join(allowed, " and ") + " only. Use the links and buttons of the pages."}
 }
 
 // ServeHTTP answers one request.
