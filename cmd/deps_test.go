@@ -47,12 +47,13 @@ var policy = map[string][]string{
 	"deploy/client":     {},
 	"deploy/dash":       {"deploy/alarms", "deploy/dash/chart", "deploy/observe", "deploy/project", "deploy/registry", "deploy/serve", "feedback", "feedback/monitor", "trainer/dataset", "trainer/eval", "trainer/whatif"},
 	"deploy/dash/chart": {},
+	"deploy/lookout":    {"deploy/alarms", "deploy/registry", "feedback", "feedback/monitor", "streams", "streams/pipeline"},
 	"deploy/observe":    {"feedback", "streams", "streams/pipeline", "github.com/prometheus/client_golang", "go.opentelemetry.io/otel"},
 	"deploy/serve": {
 		"deploy/observe", "deploy/registry", "features", "features/expr", "features/online", "feedback",
 		"streams", "streams/codec", "trainer/bundle", "trainer/learn", "github.com/go-json-experiment/json",
 	},
-	"deploy/project": {"deploy", "features", "features/expr", "feedback", "feedback/monitor", "trainer", "trainer/bundle", "trainer/eval", "trainer/learn", "trainer/learn/ftrl", "github.com/goccy/go-yaml"},
+	"deploy/project": {"deploy", "deploy/alarms", "features", "features/expr", "feedback", "feedback/monitor", "trainer", "trainer/bundle", "trainer/eval", "trainer/learn", "trainer/learn/ftrl", "github.com/goccy/go-yaml"},
 
 	"feedback":         {"features", "features/expr", "github.com/go-json-experiment/json"},
 	"feedback/monitor": {"features", "features/expr", "features/profile", "feedback", "trainer/eval"},

@@ -2,12 +2,11 @@ package project
 
 import (
 	"fmt"
-	"net"
-	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
+	"github.com/millrace/millrace/deploy/alarms"
 	"github.com/millrace/millrace/features"
 	"github.com/millrace/millrace/features/expr"
 	"github.com/millrace/millrace/feedback/monitor"
@@ -22,8 +21,31 @@ type Monitoring struct {
 
 // Alarms says who is told of alarms, besides those who look at the page.
 type Alarms struct {
-	Webhook  string // URL that they are posted to; empty: nobody is told
-	TokenEnv string // the environment variable that holds its bearer token; empty: none
+	Webhook    string // URL that they are posted to; empty, as WebhookEnv: nobody is told
+	WebhookEnv string // the environment variable that holds the URL, where that is a secret
+	TokenEnv   string // the environment variable that holds its bearer token; empty: none
+}
+
+// Told reports whether anybody is told of alarms.
+func (a Alarms) Told() bool { return a.Webhook != "" || a.WebhookEnv != "" }
+
+// Target returns where alarms are told, with its secrets from the environment.
+func (a Alarms) Target() (t alarms.Target, err error) {
+	read := func(key, name string) (value string) {
+		value, ok := os.LookupEnv(name)
+		if !ok {
+			err = fmt.Errorf("project: alarms.%s: the environment variable %s is not set", key, name)
+		}
+		return value
+	}
+	t.URL = alarms.Secret(a.Webhook)
+	if a.WebhookEnv != "" {
+		t.URL = alarms.Secret(read("webhook_env", a.WebhookEnv))
+	}
+	if a.TokenEnv != "" {
+		t.Token = alarms.Secret("Bearer " + read("token_env", a.TokenEnv))
+	}
+	return t, err
 }
 
 // AlarmsFile is where alarms, and what people did on the page, are kept.
@@ -74,8 +96,9 @@ func (c cursor) monitoring(m *Monitoring) {
 
 func (c cursor) alarms(a *Alarms) {
 	c.mapping(keys{
-		"webhook":   func(c cursor) { a.Webhook = c.name("a URL") },
-		"token_env": func(c cursor) { a.TokenEnv = c.name("the name of an environment variable") },
+		"webhook":     func(c cursor) { a.Webhook = c.name("a URL") },
+		"webhook_env": func(c cursor) { a.WebhookEnv = c.name("the name of an environment variable") },
+		"token_env":   func(c cursor) { a.TokenEnv = c.name("the name of an environment variable") },
 	}, absent{"token": "a secret does not belong in this file; put it in an environment variable and write the variable's name as token_env"})
 }
 
@@ -106,28 +129,19 @@ func (c *checker) alarms(a Alarms) {
 	if a.TokenEnv != "" && !variablePattern.MatchString(a.TokenEnv) {
 		c.fault([]string{"alarms", "token_env"}, "%s is no name of an environment variable", quote(a.TokenEnv))
 	}
+	if a.WebhookEnv != "" && !variablePattern.MatchString(a.WebhookEnv) {
+		c.fault([]string{"alarms", "webhook_env"}, "%s is no name of an environment variable", quote(a.WebhookEnv))
+	}
+	switch {
+	case a.Webhook != "" && a.WebhookEnv != "":
+		c.fault([]string{"alarms", "webhook_env"}, "webhook says it, too; remove one of the two")
+	case a.Webhook == "" && a.WebhookEnv == "" && a.TokenEnv != "":
+		c.fault(path, "missing; say where alarms are posted to, or remove token_env")
+	}
 	if a.Webhook == "" {
-		if a.TokenEnv != "" {
-			c.fault(path, "missing; say where alarms are posted to, or remove token_env")
-		}
 		return
 	}
-	if err := webhook(a.Webhook); err != nil {
+	if err := (alarms.Target{URL: alarms.Secret(a.Webhook)}).Check(); err != nil {
 		c.fault(path, "%v", err)
 	}
-}
-
-// webhook refuses what is no URL for alarms: they say how a product does, and
-// their token is a secret, so that only this machine gets them without TLS.
-func webhook(text string) error {
-	u, err := url.Parse(text)
-	switch {
-	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
-		return fmt.Errorf("%s is no URL, as https://alarms.example.com/hook", quote(text))
-	case u.User != nil:
-		return fmt.Errorf("a secret does not belong in this file; put it in an environment variable and write the variable's name as token_env")
-	case u.Scheme == "http" && !strings.EqualFold(u.Hostname(), "localhost") && !net.ParseIP(u.Hostname()).IsLoopback():
-		return fmt.Errorf("%s: to another machine only https goes", quote(text))
-	}
-	return nil
 }
