@@ -247,15 +247,22 @@ func (c *comparison) measure() *Past {
 	for i := range diffs {
 		diffs[i] = eval.RowLoss(task, c.labels[i], c.scores[0][i]) - eval.RowLoss(task, c.labels[i], c.scores[1][i])
 	}
-	b := eval.Bootstrap{
+	p.Gain, p.Confidence = c.gain(diffs), eval.Bootstrap{Confidence: g.Confidence}.WithDefaults().Confidence
+	return p
+}
+
+// gain is the mean of differences of losses with its bounds, as the gate has them.
+func (c *comparison) gain(diffs []float64) eval.Bounds {
+	if !slices.ContainsFunc(diffs, func(d float64) bool { return d != 0 }) {
+		return eval.Bounds{} // exactly, of however few
+	}
+	m, g := c.model, c.model.Gate
+	lo, mean, hi, err := eval.Interval(c.times, diffs, eval.Bootstrap{
 		Confidence: g.Confidence, Block: max(g.Block, m.Label.Horizon), Periods: g.Periods, Replicates: g.Replicates, Seed: g.Seed,
-	}.WithDefaults()
-	p.Confidence = b.Confidence
-	lo, mean, hi, err := eval.Interval(c.times, diffs, b)
+	})
 	if err != nil {
 		lo, hi = math.NaN(), math.NaN()
 		c.change.note("the gain has no bounds: %v", err)
 	}
-	p.Gain = eval.Bounds{Lo: eval.Number(lo), Mean: eval.Number(mean), Hi: eval.Number(hi)}
-	return p
+	return eval.Bounds{Lo: eval.Number(lo), Mean: eval.Number(mean), Hi: eval.Number(hi)}
 }
