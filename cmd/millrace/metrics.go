@@ -29,7 +29,7 @@ func (f metricsFlag) stage(ctx context.Context, e *opened, host *pipeline.Host) 
 	if err != nil {
 		return nil, err
 	}
-	if err := metrics.Pipeline(func() []observe.Shard { return shards(host.Status()) }); err != nil {
+	if err := metrics.Host(host); err != nil {
 		return nil, err
 	}
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", f.Metrics)

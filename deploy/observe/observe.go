@@ -1,5 +1,5 @@
 // Package observe measures a process with OpenTelemetry and shows the figures
-// to Prometheus.
+// to Prometheus, and traces events, predictions and outcomes.
 //
 // What the pipeline counts is read from its status when Prometheus asks, so
 // that applying events pays nothing for being measured.
@@ -32,6 +32,7 @@ var requestBuckets = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .02
 // Prometheus' text format. Its methods may be called concurrently.
 type Metrics struct {
 	http.Handler
+	registry *prometheus.Registry
 	provider *sdk.MeterProvider
 	meter    metric.Meter
 	requests metric.Float64Histogram
@@ -57,6 +58,7 @@ func New() (*Metrics, error) {
 	)
 	m := &Metrics{
 		Handler:  promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}),
+		registry: registry,
 		provider: provider,
 		meter:    provider.Meter(scope),
 	}

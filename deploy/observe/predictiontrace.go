@@ -40,11 +40,9 @@ func PredictionTrace(model, id string) trace.SpanContext {
 }
 
 // Follows reports whether the trace of a prediction is sampled whatever the records
-// are that it comes from and that come to it.
+// are that it comes from and that come to it. Like Applied and Joined it is not for a
+// nil Traces.
 func (t *Traces) Follows(model, id string) bool {
-	if t == nil {
-		return false
-	}
 	p := sdktrace.SamplingParameters{ParentContext: context.Background(), TraceID: PredictionTrace(model, id).TraceID(), Name: "prediction " + model}
 	return t.root.ShouldSample(p).Decision == sdktrace.RecordAndSample
 }
@@ -52,6 +50,14 @@ func (t *Traces) Follows(model, id string) bool {
 // of is a record's trace context as OpenTelemetry has it.
 func of(c streams.TraceContext) trace.SpanContext {
 	return trace.NewSpanContext(trace.SpanContextConfig{TraceID: c.Trace, SpanID: c.Span, TraceFlags: trace.FlagsSampled, Remote: true})
+}
+
+// Tracer returns t for a pipeline, or nil where t is nil.
+func (t *Traces) Tracer() pipeline.Tracer {
+	if t == nil {
+		return nil
+	}
+	return t
 }
 
 // Applied makes the span of events that can be read now, below the one that wrote

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -38,8 +39,8 @@ type Traces struct {
 // OTEL_SDK_DISABLED is true or OTEL_TRACES_EXPORTER is none. They go out as
 // OTLP over HTTP. An error says which variable is wrong.
 func NewTraces(ctx context.Context, log *slog.Logger) (*Traces, error) {
-	on, err := tracing()
-	if err != nil || !on {
+	to, err := collector()
+	if to == nil {
 		return nil, err
 	}
 	root, sampler, err := readSampler()
@@ -62,36 +63,42 @@ func NewTraces(ctx context.Context, log *slog.Logger) (*Traces, error) {
 		sdktrace.WithSpanProcessor(counted{sdktrace.NewBatchSpanProcessor(t.sender), &t.sender.ended}),
 	)
 	t.tracer = t.provider.Tracer(scope)
-	log.Info("traces are sent", "to", endpoint(), "sampler", sampler.Description())
+	log.Info("traces are sent", "to", to.Redacted(), "sampler", sampler.Description())
 	return t, nil
 }
 
-// Close sends what is left, until ctx ends, and returns when nothing of the traces
-// runs. No spans are made after it.
-func (t *Traces) Close(ctx context.Context) error {
+// sendTimeout is for how long what is left may take to be sent at the end.
+const sendTimeout = time.Second
+
+// Close sends what is left, for a second at most, and returns when nothing of the
+// traces runs. No spans are made after it.
+func (t *Traces) Close() {
 	if t == nil {
-		return nil
+		return
 	}
+	ctx, done := context.WithTimeout(context.Background(), sendTimeout)
+	defer done()
 	err := t.provider.Shutdown(ctx)
 	t.sender.cut() // what is under way ends at once
 	<-t.sender.closed
-	if err != nil {
-		return fmt.Errorf("observe: close traces: %w", err)
+	if left := t.sender.ended.Load() - t.sender.sent.Load(); err != nil || left > 0 {
+		t.sender.log.Warn("not all traces were sent", "left_out", left)
 	}
-	return nil
 }
 
-// tracing reports whether the environment asks for traces.
-func tracing() (bool, error) {
-	if off, err := strconv.ParseBool(os.Getenv("OTEL_SDK_DISABLED")); err == nil && off || endpoint() == "" {
-		return false, nil
+// collector returns where the environment wants traces to go; nil: nowhere. The
+// exporter reads the same, and would go elsewhere where it is wrong.
+func collector() (*url.URL, error) {
+	name, text := endpoint()
+	if off, err := strconv.ParseBool(os.Getenv("OTEL_SDK_DISABLED")); err == nil && off || text == "" {
+		return nil, nil
 	}
 	switch x := setting("OTEL_TRACES_EXPORTER"); x {
 	case "", "otlp":
 	case "none":
-		return false, nil
+		return nil, nil
 	default:
-		return false, fmt.Errorf("observe: OTEL_TRACES_EXPORTER=%s: give otlp or none", x)
+		return nil, fmt.Errorf("observe: OTEL_TRACES_EXPORTER=%s: give otlp or none", x)
 	}
 	protocol := setting("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
 	if protocol == "" {
@@ -99,21 +106,25 @@ func tracing() (bool, error) {
 	}
 	switch protocol {
 	case "", "http/protobuf", "http/json":
-		return true, nil
+		to, err := url.Parse(text)
+		if err != nil || to.Scheme != "http" && to.Scheme != "https" || to.Host == "" {
+			return nil, fmt.Errorf("observe: %s is not where a collector is: give a URL, as http://127.0.0.1:4318", name) // it may have a password
+		}
+		return to, nil
 	}
-	return false, fmt.Errorf("observe: OTEL_EXPORTER_OTLP_PROTOCOL=%s: give http/protobuf or http/json, and the collector's port for that, which is 4318 by default", protocol)
+	return nil, fmt.Errorf("observe: OTEL_EXPORTER_OTLP_PROTOCOL=%s: give http/protobuf or http/json, and the collector's port for that, which is 4318 by default", protocol)
 }
 
 func setting(name string) string { return strings.ToLower(strings.TrimSpace(os.Getenv(name))) }
 
-// endpoint is where traces go, as the environment has it.
-func endpoint() string {
+// endpoint is where traces go, as the environment has it, and in which variable.
+func endpoint() (name, value string) {
 	for _, name := range []string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"} {
 		if x := strings.TrimSpace(os.Getenv(name)); x != "" {
-			return x
+			return name, x
 		}
 	}
-	return ""
+	return "", ""
 }
 
 // readSampler returns the sampler that OTEL_TRACES_SAMPLER names, and that part of it
