@@ -33,6 +33,9 @@ type Config struct {
 	Registry *registry.Registry // nil: the project has no models
 	Lookup   *serve.Lookup      // nil: values of features are not shown
 
+	// Lookout keeps the monitors; nil: there are none.
+	Lookout Monitors
+
 	// Alarms is the book of alarms; nil: there is none.
 	Alarms *alarms.Book
 

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"path"
 	"strconv"
+	"strings"
 )
 
 //go:embed templates
@@ -34,22 +35,22 @@ type page struct {
 // A tab is a link of the navigation.
 type tab struct{ Path, Name string }
 
-var tabs = []tab{{"/ui/", "Overview"}, {"/ui/models", "Models"}}
+var tabs = []tab{{"/ui/", "Overview"}, {"/ui/models", "Models"}, {"/ui/features", "Features"}, {"/ui/predictions", "Predictions"}}
 
 // readPages parses the templates: each but the layout is a page, and may use
-// those of parts.html.
+// those of the parts.
 func (d *Dash) readPages() (map[string]*template.Template, error) {
 	files, err := templateFiles.ReadDir("templates")
 	if err != nil {
 		return nil, err
 	}
-	common, err := template.New(layoutFile).Funcs(d.funcs()).ParseFS(templateFiles, "templates/"+layoutFile, "templates/parts.html")
+	common, err := template.New(layoutFile).Funcs(d.funcs()).ParseFS(templateFiles, "templates/"+layoutFile, "templates/parts*.html")
 	if err != nil {
 		return nil, err
 	}
 	all := make(map[string]*template.Template)
 	for _, f := range files {
-		if f.Name() == layoutFile || f.Name() == "parts.html" {
+		if f.Name() == layoutFile || strings.HasPrefix(f.Name(), "parts") {
 			continue
 		}
 		t, err := common.Clone()
