@@ -21,6 +21,7 @@ import (
 var paths = []string{
 	"/ui/", "/ui/models", "/ui/models?q=large", "/ui/models?q=none", "/ui/models?state=review", "/ui/models/large_order", "/ui/models/large_order?metric=gain", "/ui/models/large_order?metric=auc&below=3",
 	"/ui/models/next_amount", "/ui/models/large_order/1", "/ui/models/large_order/2", "/ui/models/large_order/3", "/ui/runs/large_order/1", "/ui/runs/large_order/4",
+	"/ui/alarms", "/ui/alarms?show=all", "/ui/alarms?show=open&model=large_order", "/ui/alarms?model=next_amount", "/ui/alarms?model=%3Cscript%3E",
 }
 
 func TestEveryPage(t *testing.T) {
@@ -46,9 +47,9 @@ func TestPagesOfNothing(t *testing.T) {
 	var err error
 	w.Dash, err = New(Config{Project: &project.Project{Name: "shop"}, Log: slog.New(slog.DiscardHandler)})
 	must(t, err)
-	for _, path := range []string{"/ui/", "/ui/models"} {
+	for _, path := range []string{"/ui/", "/ui/models", "/ui/alarms"} {
 		rec := w.get(path)
-		if rec.Code != http.StatusOK || !strings.Contains(rec.Body.String(), "models:") {
+		if rec.Code != http.StatusOK || !strings.Contains(rec.Body.String(), "models:") && !strings.Contains(rec.Body.String(), "monitor: off") {
 			t.Errorf("GET %s: %d %s", path, rec.Code, rec.Body)
 		}
 		fine(t, path, rec.Body.String())
@@ -222,7 +223,7 @@ func TestLiveFigures(t *testing.T) {
 	s, _ := w.now(t.Context())
 	for key, want := range map[string]string{
 		"events.main": none, "events.sub": "2,000 read", "features.main": "3 features", "features.sub": "3 behind", "predictions.sub": "40 open", "lag": "3 records", "newest": "2008-10-10 16:00:00",
-		"review.main": "1 waiting", "serving.main": "1 of 2", "training.main": "3 versions", "dead": "0",
+		"review.main": "1 waiting", "serving.main": "1 of 2", "training.main": "3 versions", "dead": "0", "alarms": "1",
 	} {
 		if got := s.Figures[key]; got != want {
 			t.Errorf("%s: %q, want %q", key, got, want)

@@ -22,6 +22,9 @@ func (d *Dash) denied(v *visit) string {
 	return ""
 }
 
+// deniedNote says why a visitor may not acknowledge alarms; empty: they may.
+func (d *Dash) deniedNote(v *visit) string { return d.denied(v) }
+
 // deniedReview says why a visitor may not approve or reject a version.
 func (d *Dash) deniedReview(v *visit, of *registry.Version) string {
 	if why := d.denied(v); why != "" {
@@ -113,13 +116,16 @@ func written(v *visit, field string) (string, error) {
 	return text, nil
 }
 
-// noted makes a page of what the registry says.
+// noted keeps a decision in the audit, and makes a page of what the registry says
+// against it. That it was made is in the registry's history, which is what holds.
 func (d *Dash) noted(v *visit, what, object, detail string, err error) error {
 	d.cfg.Log.Info("a decision on the page", "who", v.user, "what", what, "object", object, "error", err)
 	if err == nil {
+		d.note(v.Context(), v, what, object, detail)
 		return nil
 	}
-	text := strings.TrimPrefix(err.Error(), "registry: ")
+	text := upper(strings.TrimPrefix(err.Error(), "registry: "))
+	d.note(v.Context(), v, what+" (refused)", object, text)
 	switch {
 	case errors.Is(err, registry.ErrConflict):
 		return &fault{http.StatusConflict, "Not any more", text + ". Load its page again to see how it stands."}

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/millrace/millrace/deploy/registry"
@@ -246,6 +247,12 @@ func float(x any) (float64, bool) {
 		return v.Float(), true
 	}
 	return 0, false
+}
+
+// upper begins a sentence.
+func upper(s string) string {
+	r, n := utf8.DecodeRuneInString(s)
+	return string(unicode.ToUpper(r)) + s[n:]
 }
 
 // args makes what a template takes of names and values in turn.

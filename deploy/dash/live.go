@@ -11,6 +11,7 @@ import (
 
 	"github.com/millrace/millrace/deploy/registry"
 	"github.com/millrace/millrace/feedback"
+	"github.com/millrace/millrace/feedback/monitor"
 )
 
 const (
@@ -72,6 +73,7 @@ func (d *Dash) now(ctx context.Context) (state, []byte) {
 	past := keepPast(l.past, now)
 	d.rates(&s, past, &t, joined)
 	d.countModels(ctx, &s)
+	d.countAlarms(ctx, &s)
 	l.past = append(past, t)
 	l.state = s
 	l.message, _ = json.Marshal(s) // texts: it cannot fail
@@ -247,6 +249,41 @@ func (d *Dash) countVersions(ctx context.Context, s *state) error {
 		s.Figures["review.sub"] = ""
 	}
 	return d.lastSteps(ctx, s)
+}
+
+// countAlarms takes the figures of alarms, and when the monitors looked last.
+func (d *Dash) countAlarms(ctx context.Context, s *state) {
+	s.Figures["alarms"] = ""
+	if d.cfg.Alarms != nil {
+		c, err := d.cfg.Alarms.Count(ctx)
+		if err != nil {
+			d.cfg.Log.Warn("alarms cannot be counted", "error", err)
+			return
+		}
+		if c.Open > 0 {
+			s.Figures["alarms"] = count(c.Open)
+		}
+		s.Revision += fmt.Sprintf(".%d.%d.%d.%d", c.Open, c.Unacknowledged, c.Held, c.Undelivered)
+	}
+	if d.cfg.Lookout == nil {
+		return
+	}
+	looked := int64(0)
+	for _, name := range d.cfg.Lookout.Models() {
+		d.cfg.Lookout.View(name, func(f *monitor.Fleet) { looked += f.Counts().Clock / time.Second.Microseconds() })
+	}
+	s.Revision += "." + strconv.FormatInt(looked, 10)
+}
+
+// openAlarms is how many alarms are open, for the navigation.
+func (d *Dash) openAlarms(ctx context.Context) string {
+	if d.cfg.Alarms == nil {
+		return ""
+	}
+	if c, err := d.cfg.Alarms.Count(ctx); err == nil && c.Open > 0 {
+		return count(c.Open)
+	}
+	return ""
 }
 
 // lastSteps says what the loop did last.

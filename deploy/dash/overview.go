@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/millrace/millrace/deploy/alarms"
 	"github.com/millrace/millrace/deploy/registry"
 )
 
@@ -19,6 +20,8 @@ type overviewData struct {
 	Problems []string
 	Waiting  []registry.Version // in review, oldest first
 	More     int                // in review and not among them
+	Watched  bool               // there is a book of alarms
+	Alarms   []alarmRow         // open, newest first
 	Models   []modelRow
 	All      int // models
 }
@@ -33,12 +36,35 @@ func (d *Dash) overview(w http.ResponseWriter, v *visit) error {
 	if d.cfg.Problems != nil {
 		data.Problems = d.cfg.Problems()
 	}
+	if err := d.overviewAlarms(v, data); err != nil {
+		return err
+	}
 	if d.cfg.Registry != nil {
 		if err := d.overviewModels(v, data); err != nil {
 			return err
 		}
 	}
 	return d.show(w, v, "overview.html", &page{Title: "Overview", Tab: "/ui/", Data: data})
+}
+
+// overviewAlarms gathers the newest alarms that are open, or that nobody has taken
+// note of.
+func (d *Dash) overviewAlarms(v *visit, data *overviewData) error {
+	if d.cfg.Alarms == nil {
+		return nil
+	}
+	counts, err := d.cfg.Alarms.Count(v.Context())
+	if err != nil {
+		return err
+	}
+	data.Watched = true
+	filter := alarms.Filter{Unacknowledged: true, Limit: overviewAlarms}
+	if counts.Unacknowledged == 0 {
+		filter = alarms.Filter{Open: true, Limit: overviewAlarms}
+	}
+	entries, err := d.cfg.Alarms.List(v.Context(), filter)
+	data.Alarms = d.alarmRows(v, entries, "overview")
+	return err
 }
 
 func (d *Dash) overviewModels(v *visit, data *overviewData) error {

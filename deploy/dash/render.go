@@ -30,12 +30,13 @@ type page struct {
 	Project string
 	Done    string // what was just done here
 	Tabs    []tab
+	Alarms  string // how many are open; empty: none
 }
 
 // A tab is a link of the navigation.
 type tab struct{ Path, Name string }
 
-var tabs = []tab{{"/ui/", "Overview"}, {"/ui/models", "Models"}, {"/ui/features", "Features"}, {"/ui/predictions", "Predictions"}}
+var tabs = []tab{{"/ui/", "Overview"}, {"/ui/models", "Models"}, {"/ui/features", "Features"}, {"/ui/predictions", "Predictions"}, {"/ui/alarms", "Alarms"}}
 
 // readPages parses the templates: each but the layout is a page, and may use
 // those of the parts.
@@ -83,15 +84,17 @@ func (d *Dash) execute(b *bytes.Buffer, v *visit, file string, p *page) error {
 		return fmt.Errorf("there is no template %s", file)
 	}
 	p.User, p.Token, p.Project, p.Tabs = v.user, d.token(v.user), d.cfg.Project.Name, tabs
+	p.Alarms = d.openAlarms(v.Context())
 	p.Done = done[v.URL.Query().Get("done")]
 	return t.ExecuteTemplate(b, layoutFile, p)
 }
 
 // done says what an action did, on the page that it leads to.
 var done = map[string]string{
-	"approve":  "Approved. It goes into shadow now, and serves once it has answered enough.",
-	"reject":   "Rejected. It does not go into service.",
-	"rollback": "The rollback is asked for. The deployer does it within a second, where it runs.",
+	"approve":     "Approved. It goes into shadow now, and serves once it has answered enough.",
+	"reject":      "Rejected. It does not go into service.",
+	"acknowledge": "Acknowledged.",
+	"rollback":    "The rollback is asked for. The deployer does it within a second, where it runs.",
 }
 
 func writePage(w http.ResponseWriter, status int, body []byte) {

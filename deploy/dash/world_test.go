@@ -16,16 +16,25 @@ import (
 	"testing"
 	"time"
 
+	"github.com/millrace/millrace/deploy/alarms"
 	"github.com/millrace/millrace/deploy/observe"
 	"github.com/millrace/millrace/deploy/project"
 	"github.com/millrace/millrace/deploy/registry"
 	"github.com/millrace/millrace/feedback"
+	"github.com/millrace/millrace/feedback/monitor"
 	"github.com/millrace/millrace/trainer/dataset"
 	"github.com/millrace/millrace/trainer/eval"
 )
 
 // hostile is a text that would be noticed if it were not escaped.
 const hostile = `<script>alert("x")</script>&'"`
+
+// The alarms of the world: one is open, one is over.
+const (
+	openAlarm = "large_order/std/customer.mean_30d/1222646400000000"
+	pastAlarm = "large_order/drift/score/1220918400000000"
+	day       = int64(24 * time.Hour / time.Microsecond)
+)
 
 const shop = `project: shop
 clock: event
@@ -64,6 +73,7 @@ type world struct {
 	*Dash
 	t        testing.TB
 	registry *registry.Registry
+	book     *alarms.Book
 	cfg      Config
 	clock    time.Time
 	runs     int
@@ -82,9 +92,12 @@ func newWorld(t testing.TB) *world {
 	r, err := registry.Open(filepath.Join(t.TempDir(), "registry.db"))
 	must(t, err)
 	t.Cleanup(func() { r.Close() })
-	w := &world{t: t, registry: r, clock: time.Now()}
+	book, err := alarms.Open(filepath.Join(t.TempDir(), "alarms.db"))
+	must(t, err)
+	t.Cleanup(func() { book.Close() })
+	w := &world{t: t, registry: r, book: book, clock: time.Now()}
 	w.cfg = Config{
-		Project: parse(t, shop), Registry: r, Reviewer: "anna", Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return w.clock },
+		Project: parse(t, shop), Registry: r, Alarms: book, Reviewer: "anna", Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return w.clock },
 		Status: func() []observe.Shard {
 			return []observe.Shard{
 				{Stage: "pipeline", View: "customer", Topic: "orders", Running: true, Lag: 3, Newest: time.Date(2008, 10, 10, 16, 0, 0, 0, time.UTC).UnixMicro(), Applied: 1200 + w.counted},
@@ -128,6 +141,12 @@ func (w *world) fill() {
 	third := w.candidate("large_order", 3)
 	w.judge("large_order", third, 0.9)
 	_, err := w.registry.AddRun(ctx, w.run("large_order", registry.Stopped, 4, dataset.Anomaly{Column: "customer.spend_30d", Kind: dataset.Drift, Level: dataset.Error, Detail: "far from the last accepted set"}), nil)
+	must(w.t, err)
+	onset := time.Date(2008, 9, 29, 0, 0, 0, 0, time.UTC).UnixMicro()
+	_, err = w.book.Put(ctx, alarms.Report{Look: onset, Quiet: true, Alarms: []monitor.Alarm{
+		{ID: openAlarm, Model: "large_order", Kind: monitor.StdMonitor, Column: "customer.mean_30d", Version: 1, Onset: onset, Value: 3.1, Worst: 3.4, Threshold: 2, Text: "the deviation over 30d is 3.1 times that of the year before, " + hostile},
+		{ID: pastAlarm, Model: "large_order", Kind: monitor.DriftMonitor, Column: "score", Version: 1, Onset: onset - 20*day, Over: onset - 2*day, Value: 0.02, Worst: 0.05, Threshold: 0.03, Text: "scores are away from those before"},
+	}})
 	must(w.t, err)
 	must(w.t, w.registry.SetBaseRate(ctx, "next_amount", registry.BaseRate{Value: 37.5, Count: 1234, AsOf: 5}))
 }
