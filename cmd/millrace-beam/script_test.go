@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -38,10 +39,14 @@ func TestSharedScripts(t *testing.T) {
 	}
 	t.Cleanup(func() { b.Close() })
 	server := onlinetest.StartRedis(t)
+	races, err := filepath.Abs("testdata/races.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/shared",
 		Setup: func(env *testscript.Env) error {
-			env.Setenv("GORACE", "atexit_sleep_ms=0")
+			env.Setenv("GORACE", "atexit_sleep_ms=0 suppressions="+races)
 			env.Setenv("KAFKA", b.Addr())
 			env.Setenv("REDIS", server.Addr)
 			return nil
