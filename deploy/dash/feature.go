@@ -184,12 +184,12 @@ func (data *columnData) deviationsChart(points []monitor.Point, marks []chart.Ma
 		p, x := &points[i], float64(points[i].Time)
 		roll.X, roll.Y = append(roll.X, x), append(roll.Y, p.RollStd)
 		reference.X, reference.Y = append(reference.X, x), append(reference.Y, p.RefStd)
-		upper.X, upper.Y = append(upper.X, x), append(upper.Y, p.RefStd*data.Std.Threshold)
+		upper.X, upper.Y = append(upper.X, x), append(upper.Y, near(p.RefStd*data.Std.Threshold, p.RollStd, p.RefStd))
 		lower.X, lower.Y = append(lower.X, x), append(lower.Y, p.RefStd*data.Std.Lower)
 	}
 	c := chart.Line{
 		Title: "Deviation of the " + data.unitMean() + ", against the time before",
-		Desc:  "The thresholds are those of the newest look.",
+		Desc:  "The thresholds are those of the newest look; one that is far above is not drawn.",
 		Empty: data.noValues(), Time: true, Size: chart.Wide, Zero: true, Gap: gap(data.Config),
 		Series: []chart.Series{roll, reference}, Marks: marks,
 	}
@@ -197,6 +197,15 @@ func (data *columnData) deviationsChart(points []monitor.Point, marks []chart.Ma
 		c.Series = append(c.Series, upper, lower)
 	}
 	return c.HTML()
+}
+
+// near leaves a threshold out that is so far above the values that they would be a
+// line at the bottom beside it.
+func near(threshold, a, b float64) float64 {
+	if threshold > 5*max(a, b) {
+		return math.NaN()
+	}
+	return threshold
 }
 
 func (data *columnData) distributionChart() template.HTML {

@@ -2,12 +2,12 @@ package dash
 
 import (
 	"cmp"
-	"fmt"
 	"html/template"
 	"math"
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/millrace/millrace/deploy/dash/chart"
@@ -296,7 +296,7 @@ func (data *predictionsData) slicesChart(list []monitor.Quality) template.HTML {
 	}
 	for _, q := range list {
 		p := q.Points[0]
-		row := chart.Interval{Label: q.Slice, Note: plural(q.Rows, "row"), Y: p.Mean, Lo: p.Lo, Hi: p.Hi}
+		row := chart.Interval{Label: sliceLabel(q.Slice), Note: plural(q.Rows, "row"), Y: p.Mean, Lo: p.Lo, Hi: p.Hi}
 		if q.Slice == "" {
 			row.Label, row.Tone = "all", chart.Muted
 			c.At, c.AtName = p.Mean, "all rows"
@@ -304,6 +304,15 @@ func (data *predictionsData) slicesChart(list []monitor.Quality) template.HTML {
 		c.Rows = append(c.Rows, row)
 	}
 	return c.HTML()
+}
+
+// sliceLabel leaves the view out of a slice's name, as there is little room.
+func sliceLabel(slice string) string {
+	column, value, _ := strings.Cut(slice, "=")
+	if _, feature, ok := strings.Cut(column, "."); ok {
+		column = feature
+	}
+	return column + "=" + value
 }
 
 func (data *predictionsData) ratesChart(seen *answers) template.HTML {
@@ -318,14 +327,14 @@ func (data *predictionsData) ratesChart(seen *answers) template.HTML {
 		Desc: "Labels come with their horizon's delay. Scores are those of models, without the base rate's.",
 	}
 	for i, points := range [][]monitor.Point{seen.scores, seen.labels} {
-		name := []string{"scores", "labels"}[i]
-		roll := chart.Series{Name: name + ", mean over " + window}
-		byUnit := chart.Series{Name: name + ", by " + data.Unit}
+		roll := chart.Series{Name: []string{"scores", "labels"}[i] + ", mean over " + window}
+		band := chart.Band{Name: []string{"scores", "labels"}[i] + ", ± std by " + data.Unit}
 		for _, p := range points {
-			roll.X, roll.Y = append(roll.X, float64(p.Time)), append(roll.Y, p.RollMean)
-			byUnit.X, byUnit.Y = append(byUnit.X, float64(p.Time)), append(byUnit.Y, p.Mean)
+			x := float64(p.Time)
+			roll.X, roll.Y = append(roll.X, x), append(roll.Y, p.RollMean)
+			band.X, band.Lo, band.Hi = append(band.X, x), append(band.Lo, p.RollMean-p.RollStd), append(band.Hi, p.RollMean+p.RollStd)
 		}
-		c.Series = append(c.Series, roll, byUnit)
+		c.Series, c.Bands = append(c.Series, roll), append(c.Bands, band)
 	}
 	return c.HTML()
 }
@@ -350,5 +359,5 @@ func (data *predictionsData) Judgement() string {
 	case data.Watch.State == monitor.TooFew:
 		return "There are too few answers to say."
 	}
-	return fmt.Sprintf("Nothing shows that the champion is worse than the base rate.")
+	return "Nothing shows that the champion is worse than the base rate."
 }

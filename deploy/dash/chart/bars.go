@@ -5,14 +5,15 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // Charts whose rows have a label are drawn from top to bottom, so that labels are
 // read without turning and the drawing fits on a small screen.
 const (
 	rowsWidth  = 340
-	labelWidth = 104 // of 14 letters
-	labelRunes = 15
+	labelRunes = 22  // of a label at most; the table has all of it
+	letter     = 6.8 // about the width of one
 )
 
 // rows is what the charts by row share.
@@ -25,11 +26,16 @@ type rows struct {
 	of                int
 }
 
-// newRows lays out rows over values from lo to hi.
-func newRows(lo, hi, height float64) rows {
+// newRows lays out rows with these labels over values from lo to hi.
+func newRows(labels []string, lo, hi, height float64) rows {
+	longest := 6
+	for i, label := range labels {
+		labels[i] = clean(label, labelRunes)
+		longest = max(longest, utf8.RuneCountInString(labels[i]))
+	}
 	ticks := linearTicks(lo, hi, 4, false)
-	r := rows{height: height, ticks: ticks}
-	r.x = scale{lo: ticks[0].at, hi: ticks[len(ticks)-1].at, a: labelWidth + 6, b: rowsWidth - 16}
+	r := rows{labels: labels, height: height, ticks: ticks}
+	r.x = scale{lo: ticks[0].at, hi: ticks[len(ticks)-1].at, a: 8 + letter*float64(longest), b: rowsWidth - 16}
 	return r
 }
 
@@ -45,7 +51,7 @@ func (r rows) frame(p *page) {
 		p.label("mid", (r.x.a+r.x.b)/2, r.bottom()+32, r.unit)
 	}
 	for i, label := range r.labels {
-		p.label("end", labelWidth, r.middle(i)+4, clean(label, labelRunes))
+		p.label("end", r.x.a-6, r.middle(i)+4, label)
 	}
 }
 
@@ -68,19 +74,20 @@ func (r rows) more() string {
 func (c Bars) draw() template.HTML {
 	var ys span
 	shown := c.Bars[:min(len(c.Bars), MaxBars)]
+	var labels []string
 	for _, b := range shown {
+		labels = append(labels, b.Label)
 		ys.add(b.Reference)
 		ys.add(b.Now)
 	}
 	if !ys.any {
 		return figure{title: c.Title, unit: c.Unit, class: "chart-r", empty: emptyText(c.Empty)}.html()
 	}
-	r := newRows(min(ys.lo, 0), max(ys.hi, 0), 26)
+	r := newRows(labels, min(ys.lo, 0), max(ys.hi, 0), 26)
 	r.title, r.unit, r.of = c.Title, c.Unit, len(c.Bars)
 	t := table{head: []string{"Bin", c.Reference, c.Now}, of: len(c.Bars)}
 	widest, apart := 0, 0.0
 	for i, b := range shown {
-		r.labels = append(r.labels, b.Label)
 		t.rows = append(t.rows, []string{b.Label, Number(b.Reference), Number(b.Now)})
 		if d := math.Abs(b.Now - b.Reference); d > apart {
 			widest, apart = i, d
@@ -121,7 +128,9 @@ func (p *page) bar(class markup, r rows, v, y, height float64) {
 func (c Intervals) draw() template.HTML {
 	var ys span
 	shown := c.Rows[:min(len(c.Rows), MaxBars)]
+	var labels []string
 	for _, row := range shown {
+		labels = append(labels, row.Label)
 		ys.add(row.Y)
 		if !missing(row.Lo) && !missing(row.Hi) {
 			ys.add(row.Lo)
@@ -132,12 +141,11 @@ func (c Intervals) draw() template.HTML {
 		return figure{title: c.Title, unit: c.Unit, class: "chart-r", empty: emptyText(c.Empty)}.html()
 	}
 	ys.add(c.At)
-	r := newRows(ys.lo, ys.hi, 24)
+	r := newRows(labels, ys.lo, ys.hi, 24)
 	r.title, r.unit, r.of = c.Title, c.Unit, len(c.Rows)
 	t := table{head: []string{"Row", "Value", "Low", "High", "Note"}, of: len(c.Rows)}
 	var words []string
 	for i, row := range shown {
-		r.labels = append(r.labels, row.Label)
 		t.rows = append(t.rows, []string{row.Label, Number(row.Y), Number(row.Lo), Number(row.Hi), row.Note})
 		if i < 3 {
 			words = append(words, clean(row.Label, MaxText)+": "+interval(row.Y, row.Lo, row.Hi))

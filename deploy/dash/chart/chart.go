@@ -19,7 +19,7 @@ type Size int
 // that takes the focus, so that its text stays legible; a Small one fits.
 const (
 	Medium Size = iota // 560 by 270
-	Wide               // 900 by 300
+	Wide               // 1040 by 310
 	Small              // 340 by 230
 )
 

@@ -41,7 +41,7 @@ var sizes = map[Size]struct {
 	xMost int // ticks
 }{
 	Medium: {"chart-m", 560, 270, 7},
-	Wide:   {"chart-w", 900, 300, 11},
+	Wide:   {"chart-w", 1040, 310, 12},
 	Small:  {"chart-s", 340, 230, 4},
 }
 

@@ -253,6 +253,16 @@ func (p *plot) verticals(out *page) {
 
 // standing draws the marks that stand at a value, one path for each kind.
 func (p *plot) standing(out *page) {
+	n := 0
+	for _, m := range p.marks {
+		if !math.IsNaN(m.Y) {
+			n++
+		}
+	}
+	shape := out.shape
+	if n > manyMarks {
+		shape = out.smallShape
+	}
 	for _, k := range kinds {
 		open := false
 		for _, m := range p.marks {
@@ -263,7 +273,7 @@ func (p *plot) standing(out *page) {
 				out.put(`<path class="sign `, k.class, `" d="`)
 				open = true
 			}
-			out.shape(k.class, p.x.at(m.X), p.yAt(m.Y))
+			shape(k.class, p.x.at(m.X), p.yAt(m.Y))
 		}
 		if open {
 			out.put(`"/>`)

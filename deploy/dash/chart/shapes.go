@@ -7,6 +7,19 @@ func (p *page) shape(class markup, x, y float64) {
 	p.put(shapeOf(class))
 }
 
+// manyMarks is from how many on marks that stand at a value are drawn small.
+const manyMarks = 120
+
+// smallShape is shape for marks of which there are many.
+func (p *page) smallShape(class markup, x, y float64) {
+	p.move(true, x, y)
+	if class == "m-wrong" {
+		p.put("m-2.5 -2.5l5 5m0 -5l-5 5")
+		return
+	}
+	p.put("m-2 0a2 2 0 1 0 4 0a2 2 0 1 0 -4 0z")
+}
+
 // shapeOf returns the path of a shape from its middle. Those that are open are told
 // from the filled ones by the style sheet, by their class.
 func shapeOf(class markup) markup {
