@@ -240,7 +240,7 @@ func TestFaultsAreFound(t *testing.T) {
 		{"serve.yaml", "image: millrace:0.5.0", "image: milrace:0.5.0", "no image milrace"},
 		{"serve.yaml", "image: millrace:0.5.0", "image: millrace:latest", "want the tag of one release"},
 		{"serve.yaml", "image: millrace:0.5.0", "image: millrace:0.4.0", "want one version"},
-		{"serve.yaml", "path: /readyz, port: http", "path: /readyz, port: web", "no port web"},
+		{"serve.yaml", `for=predictions", port: http`, `for=predictions", port: web`, "no port web"},
 		{"serve.yaml", "selector: {app.kubernetes.io/name: millrace-serve}", "selector: {app.kubernetes.io/name: serve}", "selects no pod"},
 		{"serve.yaml", "targetPort: http", "targetPort: web", "no port web"},
 		{"serve.yaml", "mountPath: /etc/millrace,", "mountPath: /etc/millrase,", "/etc/millrace/project.yaml"},

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/deploy/observe"
-	"github.com/millrace/millrace/features/online"
 )
 
 const (
@@ -23,7 +22,6 @@ const (
 	outcomesPath = "/v1/outcomes/"
 
 	retryAfter = "1" // seconds
-	storeWait  = 2 * time.Second
 
 	busyLogEvery = 60 // seconds
 )
@@ -357,39 +355,6 @@ func (s *Server) await(ctx context.Context, q *Query, v *Vectors) error {
 func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) error {
 	writeJSON(w, http.StatusOK, []byte(`{"status":"ok"}`))
 	return nil
-}
-
-// readyz answers 200, or 503 with what is wrong.
-func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
-	var problems []string
-	if s.cfg.Problems != nil {
-		problems = s.cfg.Problems()
-	}
-	problems = append(problems, s.modelProblems()...)
-	ctx, cancel := context.WithTimeout(r.Context(), storeWait)
-	defer cancel()
-	space := s.cfg.Project
-	if len(s.cfg.Plans) > 0 {
-		space = s.cfg.Plans[0].Space(s.cfg.Project)
-	}
-	if _, err := s.cfg.Store.State(ctx, online.Shard{Space: space}); err != nil {
-		problems = append(problems, fmt.Sprintf("the online store cannot be read: %v; see that it runs and can be reached", err))
-	}
-	if len(problems) == 0 {
-		writeJSON(w, http.StatusOK, []byte(`{"status":"ready"}`))
-		return nil
-	}
-	p := unavailable(nil, "not ready: %d problems", len(problems))
-	p.told = true // by the pipeline, and by the lookups that fail
-	p.extra = append(p.extra, `"problems":[`...)
-	for i, line := range problems {
-		if i > 0 {
-			p.extra = append(p.extra, ',')
-		}
-		p.extra = appendText(p.extra, line)
-	}
-	p.extra = append(p.extra, ']')
-	return p
 }
 
 func (s *Server) metrics(w http.ResponseWriter, r *http.Request) error {

@@ -8,7 +8,7 @@
 //	GET  /v1/models              what is loaded of each model
 //	GET  /v1/join                what became of predictions and outcomes
 //	GET  /healthz                the process lives
-//	GET  /readyz                 it does its work, or what is wrong
+//	GET  /readyz                 it does its work, or what is wrong; ?for=lookups, predictions or events for that alone
 //	GET  /metrics                for Prometheus
 //	     /, /ui/...              pages to look at, of another package
 //
@@ -75,7 +75,7 @@ const (
 )
 
 // A Config is what a Server needs. Plans, Models with Spool, JoinStats, MaxBody,
-// Problems, Metrics and Now may be left out.
+// Problems, LogProblems, Metrics, Traces and Now may be left out.
 type Config struct {
 	Project  string
 	Sources  []features.Source
@@ -83,14 +83,17 @@ type Config struct {
 	Store    online.Store
 	Producer *streams.Producer
 	Log      *slog.Logger
-	Models   *Models          // nil: none; the caller runs it
-	Spool    *Spool           // where predictions wait while the log is away; the caller closes it
-	MaxBody  int64            // bytes of a request's body; 0: DefaultMaxBody
-	Problems func() []string  // why the process is not ready, besides the store: one line each
-	Metrics  *observe.Metrics // nil: /metrics is not there
-	Traces   *observe.Traces  // nil: none
-	Pages    http.Handler     // of / and what is below /ui/; nil: they are not there
-	Now      func() time.Time // nil: time.Now
+	Models   *Models         // nil: none; the caller runs it
+	Spool    *Spool          // where predictions wait while the log is away; the caller closes it
+	MaxBody  int64           // bytes of a request's body; 0: DefaultMaxBody
+	Problems func() []string // why the process is not ready, besides the store: one line each
+	// LogProblems says which of the Problems keep the log from taking events: see
+	// /readyz?for=events. Nil: any of them may.
+	LogProblems func() []string
+	Metrics     *observe.Metrics // nil: /metrics is not there
+	Traces      *observe.Traces  // nil: none
+	Pages       http.Handler     // of / and what is below /ui/; nil: they are not there
+	Now         func() time.Time // nil: time.Now
 
 	// JoinStats counts what became of predictions and outcomes; nil: /v1/join
 	// is not there.
