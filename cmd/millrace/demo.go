@@ -9,7 +9,9 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +21,7 @@ import (
 	"github.com/millrace/millrace/deploy/client"
 	"github.com/millrace/millrace/deploy/engines"
 	"github.com/millrace/millrace/deploy/project"
+	"github.com/millrace/millrace/deploy/serve"
 	"github.com/millrace/millrace/features"
 	"github.com/millrace/millrace/features/online"
 	"github.com/millrace/millrace/loadtest"
@@ -32,7 +35,8 @@ type demoCmd struct {
 	Approve   bool    `help:"Approve each candidate that the gate promotes, as nobody watches."`
 	JSON      bool    `help:"Print only one JSON object, on stdout; implies --headless."`
 	Speed     float64 `placeholder:"N" help:"1 lets the thirteen years pass in 30 seconds, 2 in 15. Without it, 1 on a terminal and as fast as it goes elsewhere."`
-	Keep      bool    `help:"Go on at the end, until Ctrl-C: serve, and bring into service what is approved."`
+	Keep      bool    `help:"Go on at the end, until Ctrl-C: serve, and bring into service what is approved. On a terminal it does so anyway."`
+	Open      bool    `negatable:"" default:"true" help:"Open the page in a browser, on a terminal of a desktop. That is the default."`
 	HTTPPort  int     `name:"http-port" placeholder:"PORT" help:"Port of the HTTP server on this machine. Without it, a free one."`
 	KafkaPort int     `placeholder:"PORT" help:"Port of the embedded broker on this machine. Without it, a free one."`
 }
@@ -177,9 +181,10 @@ func (c *demoCmd) replay(ctx context.Context, a *app, e *opened, dir string) err
 	})
 }
 
-// A server is a pipeline and an HTTP server at work.
+// A server is a pipeline, a lake, monitors and an HTTP server at work.
 type server struct {
 	host   *pipeline.Host
+	watch  *watch
 	url    string
 	client *client.Client
 }
@@ -188,7 +193,15 @@ type server struct {
 // done.
 func withServer(ctx context.Context, e *opened, do func(context.Context, *server) error) error {
 	host := e.host(engines.All)
-	web, err := newServer(ctx, e, host)
+	lake, err := newArchive(e, demoLakeAge)
+	if err != nil {
+		return err
+	}
+	watch, err := newWatch(e)
+	if err != nil {
+		return err
+	}
+	web, err := newServer(ctx, e, host, func(c *serve.Config) error { return addPage(e, watch, host, c) }, lake.problems, watch.problems)
 	if err != nil {
 		return err
 	}
@@ -202,12 +215,17 @@ func withServer(ctx context.Context, e *opened, do func(context.Context, *server
 		return errors.Join(err, ln.Close())
 	}
 	defer asks.Close()
-	return runStages(ctx, e.log,
-		func(ctx context.Context) error { return do(ctx, &server{host, url, asks}) },
+	stages := []stage{
+		func(ctx context.Context) error { return do(ctx, &server{host, watch, url, asks}) },
 		func(ctx context.Context) error { return web.Serve(ctx, ln) },
-		host.Run,
-	)
+	}
+	stages = append(stages, watch.stages...)
+	return runStages(ctx, e.log, append(stages, host.Run, lake.run)...)
 }
+
+// demoLakeAge is how old events of the demo become before they are in the lake,
+// where what-if finds them: thirteen years are over in half a minute.
+const demoLakeAge = 2 * time.Second
 
 // A demo is one run of the demo.
 type demo struct {
@@ -234,7 +252,9 @@ func (d *demo) run(ctx context.Context) error {
 	if d.JSON {
 		fmt.Fprintf(d.stderr, "the demo's files are in %s\n", d.dir)
 	} else {
-		fmt.Fprintf(d.stdout, "Thirteen years of five stocks. The demo's files are in %s.\n\n", d.dir)
+		d.Keep = d.Keep || d.screen.terminal
+		fmt.Fprintf(d.stdout, "Thirteen years of five stocks. Look at them on %s/ui/\nThe demo's files are in %s.\n\n", d.url, d.dir)
+		d.open(ctx)
 	}
 	defer func() {
 		if d.loop != nil {
@@ -259,6 +279,29 @@ func (d *demo) run(ctx context.Context) error {
 		err = d.loop.keep(ctx)
 	}
 	return err
+}
+
+// open opens the page in the browser of a desktop. Where there is none, the line
+// with its address has to do.
+func (d *demo) open(ctx context.Context) {
+	if !d.Open || !d.screen.terminal {
+		return
+	}
+	var opener []string
+	switch {
+	case runtime.GOOS == "darwin":
+		opener = []string{"open"}
+	case runtime.GOOS == "windows":
+		opener = []string{"rundll32", "url.dll,FileProtocolHandler"}
+	case os.Getenv("DISPLAY") != "" || os.Getenv("WAYLAND_DISPLAY") != "":
+		opener = []string{"xdg-open"}
+	default:
+		return
+	}
+	cmd := exec.CommandContext(ctx, opener[0], append(opener[1:], d.url+"/ui/")...) //nolint:gosec // the address is our own
+	if err := cmd.Start(); err == nil {
+		go func() { _ = cmd.Wait() }()
+	}
 }
 
 // stream replays the prices and counts what came of them.

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/millrace/millrace/deploy/alarms"
 	"github.com/millrace/millrace/deploy/engines"
 	"github.com/millrace/millrace/deploy/project"
 	"github.com/millrace/millrace/deploy/registry"
@@ -29,6 +30,7 @@ type opened struct {
 	registry *registry.Registry // nil: the project has no models
 	models   *serve.Models      // of the server that was made; nil: none, or it has no models
 	spool    *serve.Spool       // theirs
+	book     *alarms.Book       // of the monitors; nil: this process has none
 
 	mu      sync.Mutex
 	reached time.Time // when a Kafka of the user's was last asked
@@ -125,6 +127,9 @@ func (e *opened) close() error {
 	}
 	if e.registry != nil {
 		errs = append(errs, e.registry.Close())
+	}
+	if e.book != nil {
+		errs = append(errs, e.book.Close())
 	}
 	if e.broker != nil {
 		errs = append(errs, e.broker.Close())

@@ -65,7 +65,7 @@ func TestKafkaAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	ready := readiness(t, e)
-	lake, err := newArchive(e)
+	lake, err := newArchive(e, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +126,7 @@ models:
 // archiving runs a project's archive until stop is called.
 func archiving(t *testing.T, e *opened) (kept func() string, stop func()) {
 	t.Helper()
-	lake, err := newArchive(e)
+	lake, err := newArchive(e, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -230,7 +230,7 @@ func TestReadySaysDiskIsFull(t *testing.T) {
 // readiness returns what a server answers to /readyz, and nothing if all is well.
 func readiness(t *testing.T, e *opened) func() string {
 	t.Helper()
-	server, err := newServer(t.Context(), e, nil)
+	server, err := newServer(t.Context(), e, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,6 +44,7 @@ type cli struct {
 	Train    trainCmd    `cmd:"" help:"Train and judge candidates only, in one of several processes."`
 	Deploy   deployCmd   `cmd:"" help:"Bring approved versions into service only, in one of several processes."`
 	Runs     runsCmd     `cmd:"" help:"See the trainings."`
+	Monitors monitorsCmd `cmd:"" help:"See alarms and how the monitors of models stand, and measure their false alarms."`
 	Whatif   whatifCmd   `cmd:"" help:"Ask what a model would have said, had features other values or windows."`
 	Serve    serveCmd    `cmd:"" help:"Serve HTTP only, in one of several processes."`
 	Pipeline pipelineCmd `cmd:"" help:"Apply events only, in one of several processes."`

@@ -141,7 +141,7 @@ func (d *modelDiff) print(w io.Writer) error {
 	}{{"trained on", d.TrainedOn}, {"metrics of the training, each on its own rows", d.Metrics}} {
 		fmt.Fprintf(t, "\n%s\n", part.title)
 		for _, x := range part.rows {
-			fmt.Fprintf(t, "  %s\t%s\t%s\n", oneLine(x.Path, 100), oneLine(dash(x.A), 60), oneLine(dash(x.B), 60))
+			fmt.Fprintf(t, "  %s\t%s\t%s\n", oneLine(x.Path, 100), oneLine(orDash(x.A), 60), oneLine(orDash(x.B), 60))
 		}
 		if len(part.rows) == 0 {
 			fmt.Fprintf(t, "  the same\n")

@@ -219,8 +219,8 @@ func (l *modelList) printVersions(w io.Writer) error {
 		if v.Baseline != nil {
 			champion = fmt.Sprintf("%s (%s)", digits(v.ChampionLoss), versionName(*v.Baseline))
 		}
-		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", v.Model, v.Version, v.State, dash(v.Verdict), instant(v.Cutoff),
-			someOf(v.Examples), digits(v.Loss), champion, dash(v.Reviewer))
+		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", v.Model, v.Version, v.State, orDash(v.Verdict), instant(v.Cutoff),
+			someOf(v.Examples), digits(v.Loss), champion, orDash(v.Reviewer))
 	}
 	return t.Flush()
 }
@@ -249,7 +249,7 @@ func (l *modelList) printServing(w io.Writer) {
 
 // The cells of tables.
 
-func dash(s string) string { return cmp.Or(s, "-") }
+func orDash(s string) string { return cmp.Or(s, "-") }
 
 func instant(t time.Time) string {
 	if t.IsZero() {
@@ -280,4 +280,4 @@ func digits(n *eval.Number) string {
 }
 
 // shortID is enough of a bundle's id to tell it from others.
-func shortID(id string) string { return dash(id[:min(len(id), 12)]) }
+func shortID(id string) string { return orDash(id[:min(len(id), 12)]) }

@@ -128,11 +128,11 @@ func (p *versionPage) print(w io.Writer) error {
 		fmt.Fprintf(t, "\t%s\n", oneLine(reason, 4<<10))
 	}
 	if p.Reviewer != "" {
-		fmt.Fprintf(t, "reviewed\t%s by %s: %s\n", instant(p.Reviewed), p.Reviewer, dash(oneLine(p.Comment, 4<<10)))
+		fmt.Fprintf(t, "reviewed\t%s by %s: %s\n", instant(p.Reviewed), p.Reviewer, orDash(oneLine(p.Comment, 4<<10)))
 	}
 	if ro := p.Rollout; ro != nil {
 		fmt.Fprintf(t, "rollout\tphase %s, began %s beside %s, switched %s, ended %s: %s\n",
-			ro.Phase, instant(ro.Began), versionName(ro.Previous), instant(ro.Switched), instant(ro.Ended), dash(oneLine(ro.Why, 4<<10)))
+			ro.Phase, instant(ro.Began), versionName(ro.Previous), instant(ro.Switched), instant(ro.Ended), orDash(oneLine(ro.Why, 4<<10)))
 	}
 	if err := t.Flush(); err != nil {
 		return err

@@ -32,7 +32,7 @@ func (c *pipelineCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	return withEngines(ctx, p, a.log, func(e *opened) error {
-		lake, err := newArchive(e)
+		lake, err := newArchive(e, 0)
 		if err != nil {
 			return err
 		}

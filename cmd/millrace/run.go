@@ -7,6 +7,7 @@ import (
 
 	"github.com/millrace/millrace/deploy/engines"
 	"github.com/millrace/millrace/deploy/project"
+	"github.com/millrace/millrace/deploy/serve"
 )
 
 type runCmd struct {
@@ -38,6 +39,9 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	if err := checkPage(p); err != nil {
+		return err
+	}
 	return withEngines(ctx, p, a.log, func(e *opened) error { return runAll(ctx, e) })
 }
 
@@ -58,7 +62,7 @@ func withEngines(ctx context.Context, p *project.Project, log *slog.Logger, do f
 }
 
 func runAll(ctx context.Context, e *opened) error {
-	lake, err := newArchive(e)
+	lake, err := newArchive(e, 0)
 	if err != nil {
 		return err
 	}
@@ -67,7 +71,12 @@ func runAll(ctx context.Context, e *opened) error {
 	if err != nil {
 		return err
 	}
-	server, err := newServer(ctx, e, host, lake.problems, waiting)
+	watch, err := newWatch(e)
+	if err != nil {
+		return err
+	}
+	pages := func(c *serve.Config) error { return addPage(e, watch, host, c) }
+	server, err := newServer(ctx, e, host, pages, lake.problems, waiting, watch.problems)
 	if err != nil {
 		return err
 	}
@@ -77,6 +86,7 @@ func runAll(ctx context.Context, e *opened) error {
 	}
 	stages := []stage{func(ctx context.Context) error { return server.Serve(ctx, ln) }}
 	stages = append(stages, loop...)
+	stages = append(stages, watch.stages...)
 	stages = append(stages, host.Run, lake.run, func(ctx context.Context) error { return reportProgress(ctx, e.log, host) })
 	return runStages(ctx, e.log, stages...)
 }

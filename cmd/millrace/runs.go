@@ -93,7 +93,7 @@ func printRuns(w io.Writer, runs []registry.Run) error {
 	for i := range runs {
 		r := &runs[i]
 		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%v\t%s\t%s\t%s\t%s\n", r.ID, r.Model, r.Status, instant(r.Began), r.Ended.Sub(r.Began).Round(time.Millisecond),
-			someOf(examplesOf(r)), someOf(r.Version), shortID(r.Bundle), dash(oneLine(r.Error, 100)))
+			someOf(examplesOf(r)), someOf(r.Version), shortID(r.Bundle), orDash(oneLine(r.Error, 100)))
 	}
 	return t.Flush()
 }

@@ -33,7 +33,7 @@ func (c *serveCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	return withEngines(ctx, p, a.log, func(e *opened) error {
-		server, err := newServer(ctx, e, nil)
+		server, err := newServer(ctx, e, nil, nil)
 		if err != nil {
 			return err
 		}
@@ -65,8 +65,9 @@ func onLoopback(address string) bool {
 }
 
 // newServer returns the HTTP server of open engines. Host is nil in a process
-// that runs no pipeline; more says what else keeps the process from its work.
-func newServer(ctx context.Context, e *opened, host *pipeline.Host, more ...func() []string) (*serve.Server, error) {
+// that runs no pipeline, and pages in one that shows none; more says what else keeps
+// the process from its work.
+func newServer(ctx context.Context, e *opened, host *pipeline.Host, pages func(*serve.Config) error, more ...func() []string) (*serve.Server, error) {
 	metrics, err := observe.New()
 	if err != nil {
 		return nil, err
@@ -91,6 +92,11 @@ func newServer(ctx context.Context, e *opened, host *pipeline.Host, more ...func
 	}
 	if e.registry != nil {
 		if err := addModels(ctx, e, &c); err != nil {
+			return nil, err
+		}
+	}
+	if pages != nil {
+		if err := pages(&c); err != nil {
 			return nil, err
 		}
 	}

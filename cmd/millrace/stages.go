@@ -65,14 +65,15 @@ type table struct {
 	archiver *lake.Archiver
 }
 
-// newArchive returns the archive of a project; with lake: off it does nothing.
-func newArchive(e *opened) (*archive, error) {
+// newArchive returns the archive of a project, whose rows become files at the given
+// age; 0: that of the lake. With lake: off it does nothing.
+func newArchive(e *opened, age time.Duration) (*archive, error) {
 	a := &archive{e: e, waits: map[int]error{}}
 	if e.project.Lake.Off {
 		return a, nil
 	}
 	for _, s := range e.project.Sources {
-		one, err := lake.NewArchiver(e.project.Lake.Dir, e.cluster, s, lake.Options{Log: e.log})
+		one, err := lake.NewArchiver(e.project.Lake.Dir, e.cluster, s, lake.Options{Log: e.log, Age: age})
 		if err != nil {
 			return nil, err
 		}
@@ -80,7 +81,7 @@ func newArchive(e *opened) (*archive, error) {
 	}
 	for i := range e.project.Models {
 		m := &e.project.Models[i]
-		one, err := lake.NewExamples(e.project.Lake.Dir, e.cluster, examplesTable(e.project, m), lake.Options{Log: e.log})
+		one, err := lake.NewExamples(e.project.Lake.Dir, e.cluster, examplesTable(e.project, m), lake.Options{Log: e.log, Age: age})
 		if err != nil {
 			return nil, fmt.Errorf("model %s: %w", m.Name, err)
 		}
