@@ -360,7 +360,7 @@ func ask(t *testing.T, l *Lab, q Question) *Answer {
 }
 
 // feature returns a feature of an answer.
-func (a *Answer) feature(t *testing.T, name string) Change {
+func (a *Answer) feature(t testing.TB, name string) Change {
 	t.Helper()
 	for _, c := range a.Features {
 		if c.Name == name {
