@@ -32,6 +32,9 @@ func addPage(e *opened, w *watch, host *pipeline.Host, c *serve.Config) error {
 	if w.lookout != nil {
 		d.Lookout, d.Alarms = w.lookout, e.book
 	}
+	if e.registry != nil {
+		d.Lab = newLab(p, e.registry)
+	}
 	if host != nil {
 		d.Status = func() []observe.Shard { return shards(host.Status()) }
 	}

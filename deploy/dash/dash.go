@@ -36,6 +36,9 @@ type Config struct {
 	// Lookout keeps the monitors; nil: there are none.
 	Lookout Monitors
 
+	// Lab answers what-if; nil: nothing does.
+	Lab Lab
+
 	// Alarms is the book of alarms; nil: there is none.
 	Alarms *alarms.Book
 
@@ -65,6 +68,7 @@ type Dash struct {
 	origins http.CrossOriginProtection
 	live    live
 	streams turns // of browsers that follow
+	asked   turns // of questions to the lab
 
 	fresh, beat time.Duration // freshFor and beatEvery; tests have less patience
 }
@@ -77,7 +81,7 @@ func New(cfg Config) (*Dash, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	d := &Dash{cfg: cfg, mux: http.NewServeMux(), key: make([]byte, 32), streams: make(turns, maxStreams), fresh: freshFor, beat: beatEvery}
+	d := &Dash{cfg: cfg, mux: http.NewServeMux(), key: make([]byte, 32), streams: make(turns, maxStreams), asked: make(turns, maxAsked), fresh: freshFor, beat: beatEvery}
 	_, _ = rand.Read(d.key) // it never fails
 	var err error
 	if d.assets, err = readAssets(); err != nil {

@@ -21,7 +21,7 @@ import (
 var paths = []string{
 	"/ui/", "/ui/models", "/ui/models?q=large", "/ui/models?q=none", "/ui/models?state=review", "/ui/models/large_order", "/ui/models/large_order?metric=gain", "/ui/models/large_order?metric=auc&below=3",
 	"/ui/models/next_amount", "/ui/models/large_order/1", "/ui/models/large_order/2", "/ui/models/large_order/3", "/ui/runs/large_order/1", "/ui/runs/large_order/4",
-	"/ui/alarms", "/ui/alarms?show=all", "/ui/alarms?show=open&model=large_order", "/ui/alarms?model=next_amount", "/ui/alarms?model=%3Cscript%3E",
+	"/ui/alarms", "/ui/alarms?show=all", "/ui/alarms?show=open&model=large_order", "/ui/alarms?model=next_amount", "/ui/alarms?model=%3Cscript%3E", "/ui/whatif",
 }
 
 func TestEveryPage(t *testing.T) {
@@ -47,7 +47,7 @@ func TestPagesOfNothing(t *testing.T) {
 	var err error
 	w.Dash, err = New(Config{Project: &project.Project{Name: "shop"}, Log: slog.New(slog.DiscardHandler)})
 	must(t, err)
-	for _, path := range []string{"/ui/", "/ui/models", "/ui/alarms"} {
+	for _, path := range []string{"/ui/", "/ui/models", "/ui/alarms", "/ui/whatif"} {
 		rec := w.get(path)
 		if rec.Code != http.StatusOK || !strings.Contains(rec.Body.String(), "models:") && !strings.Contains(rec.Body.String(), "monitor: off") {
 			t.Errorf("GET %s: %d %s", path, rec.Code, rec.Body)

@@ -25,6 +25,7 @@ func follow(t *testing.T, url string) *follower {
 	must(t, err)
 	resp, err := http.DefaultClient.Do(req)
 	must(t, err)
+	t.Cleanup(func() { resp.Body.Close() })
 	if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "text/event-stream" {
 		t.Fatalf("%d %v", resp.StatusCode, resp.Header)
 	}

@@ -38,6 +38,8 @@ func (d *Dash) funcs() template.FuncMap {
 		"version":  versionName,
 		"sum":      func(a, b int) int { return a + b },
 		"args":     args, // args "Name" value ... for a template that takes several
+		"upper":    upper,
+		"value":    valueText,
 		"runOf":    runOf,
 		"afterRun": afterRun,
 	}

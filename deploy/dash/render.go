@@ -36,7 +36,7 @@ type page struct {
 // A tab is a link of the navigation.
 type tab struct{ Path, Name string }
 
-var tabs = []tab{{"/ui/", "Overview"}, {"/ui/models", "Models"}, {"/ui/features", "Features"}, {"/ui/predictions", "Predictions"}, {"/ui/alarms", "Alarms"}}
+var tabs = []tab{{"/ui/", "Overview"}, {"/ui/models", "Models"}, {"/ui/features", "Features"}, {"/ui/predictions", "Predictions"}, {"/ui/whatif", "What if"}, {"/ui/alarms", "Alarms"}}
 
 // readPages parses the templates: each but the layout is a page, and may use
 // those of the parts.

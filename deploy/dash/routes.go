@@ -39,6 +39,8 @@ func routes() []route {
 		{http.MethodGet, "/ui/models/{model}/{version}", (*Dash).version},
 		{http.MethodPost, "/ui/models/{model}/{version}/approve", (*Dash).approve},
 		{http.MethodPost, "/ui/models/{model}/{version}/reject", (*Dash).reject},
+		{http.MethodGet, "/ui/whatif", (*Dash).whatIf},
+		{http.MethodGet, "/ui/whatif.json", (*Dash).whatIfJSON},
 		{http.MethodGet, "/ui/alarms", (*Dash).listAlarms},
 		{http.MethodPost, "/ui/alarms/acknowledge", (*Dash).acknowledge},
 	}
