@@ -30,7 +30,7 @@ func addPage(e *opened, w *watch, host *pipeline.Host, c *serve.Config) error {
 		Lookup: serve.NewLookup(p.Name, p.Plans, e.store, time.Now),
 	}
 	if w.lookout != nil {
-		d.Lookout, d.Alarms = w.lookout, e.book
+		d.Lookout, d.Alarms, d.Lab = w.lookout, e.book, newLab(p, e.registry)
 	}
 	if e.registry != nil {
 		d.Lab = newLab(p, e.registry)
