@@ -75,6 +75,7 @@ var policy = map[string][]string{
 	"deploy/engines":  {"deploy/project", "features", "features/online", "features/online/pebble", "features/online/redis", "streams", "streams/pipeline"},
 	"deploy/registry": {"modernc.org/sqlite"},
 	"deploy/sqlfile":  {"modernc.org/sqlite"},
+	"deploy/users":    {"golang.org/x/crypto/bcrypt"},
 
 	"loadtest":        {},
 	"loadtest/clicks": {"loadtest", "trainer/learn", "trainer/learn/ftrl"},
@@ -94,7 +95,7 @@ var policy = map[string][]string{
 	},
 
 	// A process decides whether the Redis client writes to stderr by itself.
-	"cmd/millrace":      {anyOfOurs, "github.com/alecthomas/kong", "github.com/redis/go-redis/v9/logging"},
+	"cmd/millrace":      {anyOfOurs, "github.com/alecthomas/kong", "golang.org/x/term", "github.com/redis/go-redis/v9/logging"},
 	"cmd/millrace-beam": {anyOfOurs, "github.com/alecthomas/kong"},
 }
 
