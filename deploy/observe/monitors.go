@@ -29,7 +29,7 @@ func (m *Metrics) Monitors(status func() []MonitorStatus) error {
 		{"millrace.alarms.open", "{alarm}", "Alarms that are not over.", func(s *MonitorStatus) float64 { return float64(s.Open) }},
 		{"millrace.alarms.unacknowledged", "{alarm}", "Alarms that nobody has acknowledged.", func(s *MonitorStatus) float64 { return float64(s.Unacknowledged) }},
 		{"millrace.alarms.undelivered", "{alarm}", "Alarms that the webhook has not taken yet.", func(s *MonitorStatus) float64 { return float64(s.Undelivered) }},
-		{"millrace.monitors.count", "{monitor}", "Monitors of the model.", func(s *MonitorStatus) float64 { return float64(s.Monitors) }},
+		{"millrace.monitors", "{monitor}", "Monitors of the model.", func(s *MonitorStatus) float64 { return float64(s.Monitors) }},
 		{"millrace.monitors.alarmed", "{monitor}", "Monitors that are beyond their threshold.", func(s *MonitorStatus) float64 { return float64(s.Alarmed) }},
 		{"millrace.monitors.lag", "{record}", "Records of the log that the monitors have not read.", func(s *MonitorStatus) float64 { return float64(s.Behind) }},
 	}

@@ -13,6 +13,7 @@ import (
 type Serving struct {
 	Waiting int64 // predictions on the disk that the log does not have yet
 	Spool   int64 // bytes that they take
+	Room    int64 // bytes that they may take
 	Models  []Model
 }
 
@@ -73,6 +74,7 @@ func (m *Metrics) Serving(status func() Serving) error {
 	}
 	waiting := gauge("millrace.spool.predictions", "{prediction}", "Predictions on the disk that the log does not have yet.")
 	size := gauge("millrace.spool.size", "By", "Bytes of the spool.")
+	room := gauge("millrace.spool.limit", "By", "Bytes that the spool may take; beyond it predictions are refused.")
 	version := gauge("millrace.model.version", "{version}", "The version that answers: 0 is the base rate.")
 	shadow := gauge("millrace.model.shadow", "{version}", "The version beside it: -1 is none.")
 	swaps := counter("millrace.model.swaps", "{swap}", "How often another version came to answer.")
@@ -84,6 +86,7 @@ func (m *Metrics) Serving(status func() Serving) error {
 		s := status()
 		o.ObserveInt64(waiting, s.Waiting)
 		o.ObserveInt64(size, s.Spool)
+		o.ObserveInt64(room, s.Room)
 		for _, x := range s.Models {
 			name := metric.WithAttributeSet(attribute.NewSet(attribute.String("model", x.Name)))
 			o.ObserveInt64(version, int64(x.Version), name)

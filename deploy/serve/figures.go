@@ -99,7 +99,7 @@ func (s *Server) modelProblems() (lines []string) {
 func (s *Server) figures() observe.Serving {
 	var f observe.Serving
 	n, size, _ := s.cfg.Spool.Waiting()
-	f.Waiting, f.Spool = int64(n), size
+	f.Waiting, f.Spool, f.Room = int64(n), size, s.cfg.Spool.most
 	for _, x := range s.cfg.Models.models {
 		now := x.loaded.Load()
 		m := observe.Model{Name: x.Name, Version: now.champion.version, Shadow: -1, Swaps: x.swaps.Load(), ShadowFailures: x.shadowFailures.Load()}
