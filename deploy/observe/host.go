@@ -16,7 +16,7 @@ import (
 // records took to become readable, and what became of predictions and outcomes. It
 // is called once, and Pipeline not at all.
 func (m *Metrics) Host(h *pipeline.Host) error {
-	if err := m.Pipeline(func() []Shard { return shards(h.Status()) }); err != nil {
+	if err := m.Pipeline(func() []Shard { return Shards(h.Status()) }); err != nil {
 		return err
 	}
 	if err := m.join(h); err != nil {
@@ -28,8 +28,8 @@ func (m *Metrics) Host(h *pipeline.Host) error {
 	return nil
 }
 
-// shards are the figures of a pipeline.
-func shards(all []pipeline.Status) []Shard {
+// Shards returns the figures of a pipeline.
+func Shards(all []pipeline.Status) []Shard {
 	out := make([]Shard, len(all))
 	for i := range all {
 		s, c := &all[i], &all[i].Progress.Counts
