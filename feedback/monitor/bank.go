@@ -65,13 +65,17 @@ type bank struct {
 	setting setting
 	layout  *layout // of the drift monitors; no columns: there are none
 	series  []series
-	idle    []bool // of a rehearsal: series without any mean in the pool
+	drawn   []*slot // of a rehearsal: its reference
+	turned  []*slot // of a rehearsal: the pool
+	frozen  bool    // of a rehearsal: what leaves the window does not enter the reference
+	idle    []bool  // of a rehearsal: series without any mean in the pool
 	now     counter
 	past    counter   // where the reference trails the window
 	fixed   []float64 // counts of the reference, where it does not
 
 	least  []float64 // by drift monitor: rows of the least window of the reference
-	scale  []float64
+	own    []float64 // the mean distance of the reference's own windows from it
+	scale  []float64 // of the distance over own
 	units  []float64 // by series: units with rows of the least window
 	up     []float64 // scales of log ratios
 	down   []float64
@@ -99,7 +103,7 @@ type setting struct {
 func newBank(s setting, l *layout, series int, fixed []float64) *bank {
 	b := &bank{setting: s, layout: l, fixed: fixed, factor: math.Inf(1)}
 	n := len(l.columns)
-	b.least, b.scale = make([]float64, n), fill(make([]float64, n), math.Inf(1))
+	b.least, b.own, b.scale = make([]float64, n), make([]float64, n), fill(make([]float64, n), math.Inf(1))
 	b.units, b.up, b.down = make([]float64, series), fill(make([]float64, series), math.Inf(1)), fill(make([]float64, series), math.Inf(1))
 	b.begin()
 	return b
@@ -138,7 +142,7 @@ func (b *bank) clear() {
 func (b *bank) push(s *slot) {
 	if b.layout.cells > 0 {
 		leaves := b.now.push(s)
-		if b.fixed == nil {
+		if b.fixed == nil && !b.frozen {
 			b.past.push(leaves)
 		}
 	}
@@ -150,7 +154,10 @@ func (b *bank) push(s *slot) {
 		if s != nil {
 			mean = s.means[i]
 		}
-		b.series[i].push(mean)
+		leaves := b.series[i].now.push(mean)
+		if !b.frozen {
+			b.series[i].past.push(leaves)
+		}
 	}
 }
 
@@ -181,7 +188,7 @@ func (b *bank) drift(i int, above float64) float64 {
 	if !ok || math.IsInf(b.scale[i], 1) {
 		return 0
 	}
-	part /= b.scale[i]
+	part /= b.scale[i] * b.own[i]
 	if above > 0 && b.setting.distance.atMost(now, reference)*part <= above {
 		return 0
 	}
@@ -245,7 +252,7 @@ func (b *bank) driftReading(i int) Reading {
 	case !enough:
 		r.State = TooFew
 	default:
-		r.Threshold = b.factor * b.scale[i] / part
+		r.Threshold = b.factor * b.scale[i] * b.own[i] / part
 		if r.Value > r.Threshold {
 			r.State = Alarmed
 		}

@@ -52,7 +52,7 @@ func New(c Config, m Model) (*Fleet, error) {
 	f.setting = setting{
 		distance: c.Distance, window: int(f.window), reference: int(f.reference),
 		// A window should lie within one block now and then, as in what comes it does.
-		block: int(max(f.window, int64((c.Block+c.Every-1)/c.Every))),
+		block: int((c.Block + c.Every - 1) / c.Every),
 		looks: int(c.stretch() / c.Every), factor: math.Log(c.Factor), square: c.Factor * c.Factor,
 		work: maxWork, stretches: usualStretches, seed: c.Seed,
 	}

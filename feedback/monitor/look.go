@@ -135,6 +135,10 @@ func (s *seen) calibrated(units []*unit, to int64) *bank {
 	return b
 }
 
+// anewAfter is after how many windows the thresholds over a reference that trails
+// are found anew.
+const anewAfter = 4
+
 // leastWindows is how many windows a reference must be long.
 const leastWindows = 4
 
@@ -187,7 +191,7 @@ func (s *seen) pushStd(to int64) {
 		s.std.push(slot)
 	}
 	s.stdPushed = to
-	if s.stdSince == math.MinInt64 || to-s.stdSince >= s.f.window {
+	if s.stdSince == math.MinInt64 || to-s.stdSince >= anewAfter*s.f.window {
 		s.calibrateStd(to)
 	}
 }

@@ -1,6 +1,7 @@
 package monitor
 
 import (
+
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -50,23 +51,34 @@ func (d *drawing) next() *slot {
 	return s
 }
 
-// stretch runs a stretch through b, which must be a rehearsal: the reference
-// anew, then a window, then the looks, each with what look does. What comes later
-// differs from the reference by chance, and so would another reference: without
-// drawing that too, thresholds were too low by what its own chance adds.
+// stretch runs a stretch through b, which must be a rehearsal: a reference anew,
+// then a window, then the looks, each with what look does.
+//
+// What comes later differs from the reference by chance, and so would another
+// reference. So the reference is drawn too, its own distances are measured anew,
+// and the stretch is put together from another part of the pool than it: what
+// comes has not been seen either. Without the three, stable worlds whose hours
+// hang together raised several times the alarms that were stated; with them they
+// raise about those. The reference then stays what it was drawn to be, as the
+// stretch's part is too small to make one of.
 func (b *bank) stretch(seed, number uint64, look func(at int) (goOn bool)) {
+	first, rest := b.parts(seed, number)
+	reference := newDrawing(first, b.setting.block, seed, 3*number)
+	for i := range b.drawn {
+		b.drawn[i] = reference.next()
+	}
+	b.measureOwn(b.drawn)
 	b.clear()
-	clear(b.fixed)
-	reference := newDrawing(b.pool, b.setting.block, seed, 2*number)
-	for range len(b.pool) {
-		s := reference.next()
-		if b.fixed == nil {
+	if b.frozen = false; b.fixed == nil {
+		for _, s := range b.drawn {
 			b.push(s)
-		} else if s != nil {
-			add(b.fixed, s.cells, 1)
+		}
+		for range b.setting.window {
+			b.push(nil)
 		}
 	}
-	stable := newDrawing(b.pool, b.setting.block, seed, 2*number+1)
+	b.frozen = true
+	stable := newDrawing(rest, b.setting.block, seed, 3*number+1)
 	for at := 1 - b.setting.window; at < b.setting.looks; at++ {
 		s := stable.next()
 		b.push(s)
@@ -76,6 +88,50 @@ func (b *bank) stretch(seed, number uint64, look func(at int) (goOn bool)) {
 	}
 }
 
+// parts cuts the pool, turned by chance, into what a reference is drawn from, four
+// fifths, and what comes after it: a block at least.
+func (b *bank) parts(seed, number uint64) (first, rest []*slot) {
+	n := len(b.pool)
+	turn := rand.New(rand.NewPCG(seed, 3*number+2)).IntN(n)
+	b.turned = append(append(b.turned[:0], b.pool[turn:]...), b.pool[:turn]...)
+	cut := n - max(min(b.setting.block, n/2), n/5)
+	return b.turned[:cut], b.turned[cut:]
+}
+
+// measureOwn sets own, and the fixed counts, from a reference.
+func (b *bank) measureOwn(reference []*slot) {
+	if b.layout.cells == 0 {
+		return
+	}
+	total := make([]float64, b.layout.cells)
+	for _, s := range reference {
+		if s != nil {
+			add(total, s.cells, 1)
+		}
+	}
+	copy(b.fixed, total)
+	clear(b.own)
+	b.now.clear()
+	n := 0.0
+	for at, s := range reference {
+		b.now.push(s)
+		if after := at - b.setting.window + 1; after < 0 || after%max(1, b.setting.window/3) != 0 {
+			continue
+		}
+		n++
+		for i := range b.own {
+			now := b.layout.of(i, b.now.counts)
+			if part, ok := thin(sum(now), b.least[i]); ok {
+				b.own[i] += b.setting.distance.apart(b.layout.of(i, total), now, b.layout.columns[i].text) * part
+			}
+		}
+	}
+	for i := range b.own {
+		b.own[i] = max(b.own[i]/n, b.setting.distance.least())
+	}
+	b.now.clear()
+}
+
 // rehearsal returns a bank of the same monitors, scales and pool that has seen
 // nothing.
 func (b *bank) rehearsal() *bank {
@@ -83,6 +139,7 @@ func (b *bank) rehearsal() *bank {
 	if b.fixed != nil {
 		r.fixed = make([]float64, len(b.fixed))
 	}
+	r.own, r.drawn = make([]float64, len(b.own)), make([]*slot, len(b.pool))
 	r.begin()
 	r.idle = make([]bool, len(r.series))
 	for i := range r.idle {
@@ -95,6 +152,7 @@ func (b *bank) rehearsal() *bank {
 // the reference by unit of time, must be set.
 func (b *bank) calibrate() {
 	b.leasts()
+	b.measureOwn(b.pool)
 	r := b.rehearsal()
 	steps := b.layout.cells + len(b.series)*8
 	cost := max(1, steps*(len(b.pool)+b.setting.window+b.setting.looks))
@@ -183,7 +241,7 @@ func (b *bank) scales(stretches int) {
 		})
 	}
 	for i := range drift {
-		b.scale[i] = scaleOf(drift[i], b.setting.distance.least())
+		b.scale[i] = scaleOf(drift[i], 1)
 	}
 	for i := range up {
 		b.up[i], b.down[i] = scaleOf(up[i], 0), scaleOf(down[i], 0)
@@ -195,7 +253,7 @@ func (b *bank) sampleScales(drift, up, down [][]float64) {
 		now := b.layout.of(i, b.now.counts)
 		if part, ok := thin(sum(now), b.least[i]); ok {
 			x := b.setting.distance.apart(b.layout.of(i, b.reference()), now, b.layout.columns[i].text)
-			drift[i] = append(drift[i], x*part)
+			drift[i] = append(drift[i], x*part/b.own[i])
 		}
 	}
 	for i := range up {

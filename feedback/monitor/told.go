@@ -210,7 +210,7 @@ func (t *told) within(from, to int64) []*toldUnit {
 // push pushes the units up to one that is decided, and finds thresholds anew once
 // in every window.
 func (t *told) push(to int64) {
-	if t.bank != nil && to-t.since < t.f.window {
+	if t.bank != nil && to-t.since < anewAfter*t.f.window {
 		t.pushUnits(t.pushed, to)
 		return
 	}
