@@ -239,7 +239,7 @@ func (m *model) vector(views [][]features.Value) []features.Value {
 }
 
 // set sets the question's values in a view's vector, and has the features on
-// demand follow: those that use a request only where there is one.
+// demand follow.
 func (x *change) set(v *view, i int, vector, request []features.Value) {
 	for output, value := range x.values[i] {
 		if output < v.windows {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -303,6 +302,24 @@ func TestAnOtherwiseKeyedView(t *testing.T) {
 	}
 }
 
+// TestWhatWasServedOtherwise has a lake that gives other features than were
+// served: both sides are computed from it, and none counts as equal.
+func TestWhatWasServedOtherwise(t *testing.T) {
+	view := shared.cfg.Views[0]
+	view.Derive = slices.Clone(view.Derive)
+	i := slices.IndexFunc(view.Derive, func(d features.Named) bool { return d.Name == "range" })
+	view.Derive[i].Expr = "(high - low) / low"
+	plan, err := features.Compile(shared.plan.Clock, shared.plan.Source, view)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := shared.lab(func(c *Config) { c.Plans, c.Views = []*features.Plan{plan}, []features.View{view} })
+	served, a := ask(t, l, Question{Past: 300}), ask(t, l, Question{Windows: map[string]string{"daily.ret_std_30d": "30d"}, Past: 300})
+	if p := a.Past; p.Recomputed != 300 || p.Equal > 3 || p.LossBefore != p.LossAfter || p.LossBefore == served.Past.LossBefore {
+		t.Errorf("%+v; what was served had %+v", p, served.Past)
+	}
+}
+
 // TestWallClocksSeeWhatHadArrived recomputes past vectors of views with either
 // clock: what came after a prediction by the wall clock was not seen by it.
 func TestWallClocksSeeWhatHadArrived(t *testing.T) {
@@ -367,20 +384,5 @@ func TestWallClocksSeeWhatHadArrived(t *testing.T) {
 	}
 	if len(clocks) != 2 || late == 0 {
 		t.Errorf("%v worlds by clock, %d vectors would have been others", clocks, late)
-	}
-}
-
-// TestValuesInJSON has each kind of value.
-func TestValuesInJSON(t *testing.T) {
-	for want, v := range map[string]features.Value{
-		`null`: {}, `1.5`: expr.FloatValue(1.5), `-7`: expr.IntValue(-7), `true`: expr.BoolValue(true), `"a\"b"`: expr.StringValue(`a"b`),
-		`"2026-01-01T00:00:00Z"`: expr.TimeValue(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro()), `"+Inf"`: expr.FloatValue(math.Inf(1)),
-	} {
-		if text, err := json.Marshal(Value{v}); err != nil || string(text) != want {
-			t.Errorf("%+v is %s, %v; want %s", v, text, err, want)
-		}
-	}
-	if text, err := json.Marshal(Value{expr.FloatValue(math.NaN())}); err != nil || string(text) != "null" {
-		t.Errorf("NaN is %s, %v", text, err)
 	}
 }

@@ -130,15 +130,13 @@ func (v *view) mark() {
 }
 
 // follow computes the features on demand of a vector from those over windows that
-// are in it. With no request those that use one stay as they are.
+// are in it. Values of a request that are not there are missing.
 func (v *view) follow(vector, request []features.Value) {
 	row := slices.Clone(vector[:v.windows])
 	row = append(row, request...)
 	row = append(row, make([]features.Value, v.windows+len(v.Request())-len(row))...)
 	for i, d := range v.onDemand {
-		if request != nil || !d.request {
-			vector[v.windows+i], _ = d.Eval(row)
-		}
+		vector[v.windows+i], _ = d.Eval(row)
 	}
 }
 

@@ -168,7 +168,7 @@ func TestOwnLengthsAndValuesChangeNothing(t *testing.T) {
 	}
 	b := ask(t, l, Question{Values: values, Request: request, Past: n})
 	unchanged("values", b)
-	if b.Past.Recomputed != 0 || b.Before != a.Before || !strings.Contains(b.notes(), "values are set for the entity alone") {
+	if b.Past.Recomputed != 0 || b.Before != a.Before || !strings.Contains(b.notes(), "values are set for the entity alone") || strings.Contains(b.notes(), "as served") {
 		t.Errorf("values: %+v, %s", b.Past, b.notes())
 	}
 }
@@ -369,4 +369,19 @@ func times(w *world, symbol string) (times []time.Time) {
 		}
 	}
 	return times
+}
+
+// TestValuesInJSON has each kind of value.
+func TestValuesInJSON(t *testing.T) {
+	for want, v := range map[string]features.Value{
+		`null`: {}, `1.5`: expr.FloatValue(1.5), `-7`: expr.IntValue(-7), `true`: expr.BoolValue(true), `"a\"b"`: expr.StringValue(`a"b`),
+		`"2026-01-01T00:00:00Z"`: expr.TimeValue(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro()), `"+Inf"`: expr.FloatValue(math.Inf(1)),
+	} {
+		if text, err := json.Marshal(Value{v}); err != nil || string(text) != want {
+			t.Errorf("%+v is %s, %v; want %s", v, text, err, want)
+		}
+	}
+	if text, err := json.Marshal(Value{expr.FloatValue(math.NaN())}); err != nil || string(text) != "null" {
+		t.Errorf("NaN is %s, %v", text, err)
+	}
 }
