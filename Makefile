@@ -3,6 +3,7 @@
 GO            ?= go
 GOLANGCI_LINT := .cache/golangci-lint-v2.15.0/golangci-lint
 HADOLINT      := .cache/hadolint-2.15.1/bin/hadolint
+AXE           := .cache/axe-4.14.1/axe.min.js
 
 # Modules of their own in folders below, whose needs stay out of go.mod.
 NESTED := $(patsubst ./%/go.mod,%,$(shell find . -mindepth 2 -name go.mod -not -path './.cache/*'))
@@ -11,7 +12,7 @@ NESTED := $(patsubst ./%/go.mod,%,$(shell find . -mindepth 2 -name go.mod -not -
 TESTFLAGS ?=
 
 # Build tags of tests that need more than this machine has by itself.
-TAGS := engines,flink,measure
+TAGS := engines,flink,measure,browser
 
 # What `make bench` runs, and how often: benchstat wants 10 runs of each side.
 BENCH ?= .
@@ -21,7 +22,7 @@ COUNT ?= 1
 ENGINES ?= kafka redis flink
 
 .DEFAULT_GOAL := help
-.PHONY: help build build-beam test test-engines test-flink bench-flink soak-flink demo-flink engines engines-stop
+.PHONY: help build build-beam test test-engines test-flink test-browser bench-flink soak-flink demo-flink engines engines-stop
 .PHONY: check lint lint-deploy tidy fmt bench clean needs-gcc needs-redis
 
 help: ## list the targets
@@ -65,6 +66,9 @@ soak-flink: ## let 5,000 trades a second flow through Flink for SOAK, and watch 
 demo-flink: build build-beam ## the demo's prices and view on a real Kafka, Redis and Flink, started for it
 	loadtest/flink/demo.sh
 
+test-browser: $(AXE) ## the page of a running demo in Chromium, by hand and by axe-core; pictures in .cache/browser
+	cd deploy/dash/browser && $(GO) test -tags browser -count 1 -timeout 20m $(TESTFLAGS) ./...
+
 # Starts engines, runs RUN, and stops them whatever comes of it.
 .PHONY: on-engines
 on-engines:
@@ -99,6 +103,14 @@ clean: ## remove what make built
 $(GOLANGCI_LINT):
 	GOBIN=$(CURDIR)/$(@D) $(GO) install \
 		github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(patsubst golangci-lint-%,%,$(notdir $(@D)))
+
+# axe-core finds what keeps people from using a page. Its licence is the MPL, and it
+# is not part of the project.
+$(AXE):
+	mkdir -p $(dir $(AXE))
+	curl --fail --silent --show-error --location --output $(AXE).tgz https://registry.npmjs.org/axe-core/-/axe-core-4.14.1.tgz
+	echo "e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564139745  $(AXE).tgz" | sha256sum --check --quiet
+	tar --extract --gzip --file $(AXE).tgz --to-stdout package/axe.min.js > $(AXE)
 
 # The wheel has the program; its version is in the folder's name, too.
 $(HADOLINT):

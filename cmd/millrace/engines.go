@@ -10,6 +10,7 @@ import (
 
 	"github.com/millrace/millrace/deploy/alarms"
 	"github.com/millrace/millrace/deploy/engines"
+	"github.com/millrace/millrace/deploy/observe"
 	"github.com/millrace/millrace/deploy/project"
 	"github.com/millrace/millrace/deploy/registry"
 	"github.com/millrace/millrace/deploy/serve"
@@ -31,6 +32,7 @@ type opened struct {
 	models   *serve.Models      // of the server that was made; nil: none, or it has no models
 	spool    *serve.Spool       // theirs
 	book     *alarms.Book       // of the monitors; nil: this process has none
+	traces   *observe.Traces    // nil: the environment asks for none
 
 	mu      sync.Mutex
 	reached time.Time // when a Kafka of the user's was last asked
@@ -42,6 +44,9 @@ type opened struct {
 // embedded broker is any free one.
 func openEngines(ctx context.Context, p *project.Project, log *slog.Logger) (e *opened, err error) {
 	e = &opened{project: p, log: log}
+	if e.traces, err = observe.NewTraces(ctx, log); err != nil {
+		return e, usageError{err}
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, e.close())
@@ -78,6 +83,9 @@ func at(address string) project.Kafka { return project.Kafka{Addresses: []string
 func (e *opened) host(does engines.Part) *pipeline.Host {
 	c := engines.Config(e.project, does)
 	c.Cluster, c.Producer, c.Store, c.Log = e.cluster, e.producer, e.store, e.log
+	if e.traces != nil {
+		c.Tracer = e.traces
+	}
 	return pipeline.New(c)
 }
 
@@ -137,5 +145,6 @@ func (e *opened) close() error {
 	if e.store != nil {
 		errs = append(errs, e.store.Close())
 	}
+	e.traces.Close()
 	return errors.Join(errs...)
 }

@@ -13,7 +13,7 @@ import (
 // checkPage refuses to show the page to other machines while nobody is asked who
 // they are: it approves models.
 func checkPage(p *project.Project) error {
-	if p.HTTP.PageOff || p.HTTP.UsersFile != "" || onLoopback(p.HTTP.Listen) {
+	if p.HTTP.PageOff || onLoopback(p.HTTP.Listen) {
 		return nil
 	}
 	return usagef("http.listen %s is open to other machines, and the page, where people approve models, would ask nobody who they are: name a file of users as http.users_file and add some by \"millrace users add\", or write page: off", p.HTTP.Listen)
@@ -22,6 +22,9 @@ func checkPage(p *project.Project) error {
 // addPage gives a server the page, where the project has one.
 func addPage(e *opened, w *watch, host *pipeline.Host, c *serve.Config) error {
 	p := e.project
+	if err := w.show(e, c.Metrics); err != nil {
+		return err
+	}
 	if p.HTTP.PageOff {
 		return nil
 	}

@@ -88,7 +88,7 @@ func newServer(ctx context.Context, e *opened, host *pipeline.Host, pages func(*
 			}
 			return all
 		},
-		Metrics: metrics,
+		LogProblems: e.problems, Metrics: metrics, Traces: e.traces,
 	}
 	if e.registry != nil {
 		if err := addModels(ctx, e, &c); err != nil {

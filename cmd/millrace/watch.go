@@ -5,6 +5,7 @@ import (
 
 	"github.com/millrace/millrace/deploy/alarms"
 	"github.com/millrace/millrace/deploy/lookout"
+	"github.com/millrace/millrace/deploy/observe"
 	"github.com/millrace/millrace/feedback/monitor"
 )
 
@@ -61,4 +62,36 @@ func newWatch(e *opened) (*watch, error) {
 		w.stages = append(w.stages, func(ctx context.Context) error { return courier.Run(ctx, e.book) })
 	}
 	return w, nil
+}
+
+// show shows how the monitors stand to Prometheus.
+func (w *watch) show(e *opened, m *observe.Metrics) error {
+	if w.lookout == nil || m == nil {
+		return nil
+	}
+	return m.Monitors(func() (all []observe.MonitorStatus) {
+		counts, err := e.book.Count(context.Background())
+		if err != nil {
+			return nil // what cannot be read is absent
+		}
+		read, of := w.lookout.Progress()
+		for _, name := range w.lookout.Models() {
+			s := observe.MonitorStatus{Model: name, Behind: of - read, Undelivered: counts.Undelivered}
+			w.lookout.View(name, func(f *monitor.Fleet) {
+				s.Open, s.Look = len(f.Open()), float64(f.Counts().Clock)/1e6
+				for _, r := range f.Readings() {
+					s.Monitors++
+					if r.State == monitor.Alarmed {
+						s.Alarmed++
+					}
+				}
+			})
+			waiting, err := e.book.List(context.Background(), alarms.Filter{Model: name, Unacknowledged: true})
+			if err == nil {
+				s.Unacknowledged = len(waiting)
+			}
+			all = append(all, s)
+		}
+		return all
+	})
 }
