@@ -45,7 +45,7 @@ var policy = map[string][]string{
 
 	"deploy/alarms":     {"deploy/sqlfile", "feedback/monitor", "trainer/eval"},
 	"deploy/client":     {},
-	"deploy/dash":       {"deploy/alarms", "deploy/dash/chart", "deploy/observe", "deploy/project", "deploy/registry", "deploy/serve", "feedback", "feedback/monitor", "trainer/dataset", "trainer/eval", "trainer/whatif"},
+	"deploy/dash":       {"deploy/alarms", "deploy/dash/chart", "deploy/observe", "deploy/project", "deploy/registry", "deploy/serve", "deploy/users", "feedback", "feedback/monitor", "trainer/dataset", "trainer/eval", "trainer/whatif"},
 	"deploy/dash/chart": {},
 	"deploy/lookout":    {"deploy/alarms", "deploy/registry", "feedback", "feedback/monitor", "streams", "streams/pipeline"},
 	"deploy/observe":    {"feedback", "streams", "streams/pipeline", "github.com/prometheus/client_golang", "go.opentelemetry.io/otel"},

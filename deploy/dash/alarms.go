@@ -120,7 +120,7 @@ func (d *Dash) acknowledge(w http.ResponseWriter, v *visit) error {
 	case errors.Is(err, alarms.ErrNotFound):
 		return notFound("%s. The page Alarms shows those that there are.", text)
 	case errors.Is(err, alarms.ErrConflict):
-		return &fault{http.StatusConflict, "Acknowledged already", text + ". Nothing is left to do."}
+		return &fault{Status: http.StatusConflict, Title: "Acknowledged already", Text: text + ". Nothing is left to do."}
 	case err != nil:
 		return err
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/millrace/millrace/deploy/project"
 	"github.com/millrace/millrace/deploy/registry"
 	"github.com/millrace/millrace/deploy/serve"
+	"github.com/millrace/millrace/deploy/users"
 	"github.com/millrace/millrace/feedback"
 )
 
@@ -50,6 +51,10 @@ type Config struct {
 
 	// Problems says why the process is not ready, one line each; nil: nobody knows.
 	Problems func() []string
+
+	// Users are who may look and act; nil: nobody is asked, and whoever reaches the
+	// page may do anything, as Reviewer.
+	Users *users.Users
 
 	// Reviewer is who acts while nobody is asked who they are.
 	Reviewer string

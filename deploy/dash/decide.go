@@ -1,6 +1,7 @@
 package dash
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/millrace/millrace/deploy/registry"
+	"github.com/millrace/millrace/deploy/users"
 )
 
 // maxComment bounds what a person writes, in bytes: as much as the registry takes.
@@ -16,6 +18,14 @@ const maxComment = 4 << 10
 
 // denied says why a visitor may not decide about models; empty: they may.
 func (d *Dash) denied(v *visit) string {
+	if why := v.lacks(users.Approver); why != "" {
+		return why
+	}
+	return v.nameless()
+}
+
+// nameless says that nothing can be put down to a visitor without a name.
+func (v *visit) nameless() string {
 	if v.user == "" {
 		return "The server does not know who you are. Set users_file under http: in the project file, or start it as a user with a name."
 	}
@@ -23,7 +33,7 @@ func (d *Dash) denied(v *visit) string {
 }
 
 // deniedNote says why a visitor may not acknowledge alarms; empty: they may.
-func (d *Dash) deniedNote(v *visit) string { return d.denied(v) }
+func (d *Dash) deniedNote(v *visit) string { return cmp.Or(v.lacks(users.Operator), v.nameless()) }
 
 // deniedReview says why a visitor may not approve or reject a version.
 func (d *Dash) deniedReview(v *visit, of *registry.Version) string {
@@ -47,7 +57,7 @@ func forbidden(why string) error {
 	if why == "" {
 		return nil
 	}
-	return &fault{http.StatusForbidden, "Not allowed", why}
+	return &fault{Status: http.StatusForbidden, Title: "Not allowed", Text: why}
 }
 
 // approve lets a candidate into service.
@@ -128,9 +138,9 @@ func (d *Dash) noted(v *visit, what, object, detail string, err error) error {
 	d.note(v.Context(), v, what+" (refused)", object, text)
 	switch {
 	case errors.Is(err, registry.ErrConflict):
-		return &fault{http.StatusConflict, "Not any more", text + ". Load its page again to see how it stands."}
+		return &fault{Status: http.StatusConflict, Title: "Not any more", Text: text + ". Load its page again to see how it stands."}
 	case errors.Is(err, registry.ErrRefused):
-		return &fault{http.StatusForbidden, "Refused", text + "."}
+		return &fault{Status: http.StatusForbidden, Title: "Refused", Text: text + "."}
 	}
 	return err
 }

@@ -19,6 +19,10 @@ const (
 	// is let go, and may come again.
 	sendWait = 10 * time.Second
 
+	// streamFor is how long a stream lasts. A browser comes again at once, and is
+	// asked anew who it is, so that who has been removed hears no more.
+	streamFor = 10 * time.Minute
+
 	// retry is when a browser comes again, in milliseconds.
 	retry = "retry: 2000\n\n"
 )
@@ -45,8 +49,7 @@ func (d *Dash) events(w http.ResponseWriter, v *visit) error {
 		return badRequest("This is a stream: use GET.")
 	}
 	if !d.streams.take() {
-		w.Header().Set("Retry-After", "30")
-		return &fault{http.StatusServiceUnavailable, "Too many follow", "So many browsers follow the page at once that no more may. Load the page again to see what is new."}
+		return &fault{RetryAfter: "30", Status: http.StatusServiceUnavailable, Title: "Too many follow", Text: "So many browsers follow the page at once that no more may. Load the page again to see what is new."}
 	}
 	defer d.streams.leave()
 	w.Header().Set("Content-Type", "text/event-stream")
@@ -55,11 +58,12 @@ func (d *Dash) events(w http.ResponseWriter, v *visit) error {
 	if !s.send([]byte(retry)) {
 		return nil
 	}
+	until := time.Now().Add(streamFor)
 	tick := time.NewTicker(d.fresh)
 	defer tick.Stop()
 	var last []byte
 	var sent time.Time
-	for {
+	for time.Now().Before(until) {
 		_, message := d.now(v.Context())
 		switch {
 		case !bytes.Equal(message, last):
@@ -79,6 +83,7 @@ func (d *Dash) events(w http.ResponseWriter, v *visit) error {
 			return nil
 		}
 	}
+	return nil
 }
 
 // A stream writes to one browser.

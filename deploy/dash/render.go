@@ -10,6 +10,8 @@ import (
 	"path"
 	"strconv"
 	"strings"
+
+	"github.com/millrace/millrace/deploy/users"
 )
 
 //go:embed templates
@@ -26,7 +28,8 @@ type page struct {
 	Scripts []string // modules in static, besides live.js
 
 	User    string
-	Token   string // for forms: {{template "token" $}}
+	Role    users.Role // empty: nobody is asked
+	Token   string     // for forms: {{template "token" $}}
 	Project string
 	Done    string // what was just done here
 	Tabs    []tab
@@ -83,8 +86,14 @@ func (d *Dash) execute(b *bytes.Buffer, v *visit, file string, p *page) error {
 	if t == nil {
 		return fmt.Errorf("there is no template %s", file)
 	}
-	p.User, p.Token, p.Project, p.Tabs = v.user, d.token(v.user), d.cfg.Project.Name, tabs
-	p.Alarms = d.openAlarms(v.Context())
+	p.User, p.Token, p.Project = v.user, d.token(v.user), d.cfg.Project.Name
+	if d.cfg.Users != nil {
+		p.Role = v.role
+	}
+	if v.role == "" { // nobody we know: they are told what to do, and nothing else
+		return t.ExecuteTemplate(b, layoutFile, p)
+	}
+	p.Tabs, p.Alarms = tabs, d.openAlarms(v.Context())
 	p.Done = done[v.URL.Query().Get("done")]
 	return t.ExecuteTemplate(b, layoutFile, p)
 }

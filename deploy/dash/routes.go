@@ -8,78 +8,92 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strings"
+
+	"github.com/millrace/millrace/deploy/users"
 )
 
 // maxForm bounds the body of a form: the longest comment, and then some.
 const maxForm = 64 << 10
 
+// staticPath is where the files of pages are, for everybody: they are the same
+// everywhere.
+const staticPath = "/ui/static/{name}"
+
 // A route is one page or action.
 type route struct {
 	method string
-	path   string // as http.ServeMux has it
+	path   string     // as http.ServeMux has it
+	needs  users.Role // of who is asked who they are
 	handle func(*Dash, http.ResponseWriter, *visit) error
 }
 
 // routes are all pages and actions.
 func routes() []route {
 	return []route{
-		{http.MethodGet, "/{$}", (*Dash).root},
-		{http.MethodGet, "/ui/{$}", (*Dash).overview},
-		{http.MethodGet, "/ui/static/{name}", (*Dash).static},
-		{http.MethodGet, "/ui/events", (*Dash).events},
-		{http.MethodGet, "/ui/features", (*Dash).watchedFeatures},
-		{http.MethodGet, "/ui/features/{model}", (*Dash).columns},
-		{http.MethodGet, "/ui/features/{model}/{column}", (*Dash).column},
-		{http.MethodGet, "/ui/predictions", (*Dash).watchedPredictions},
-		{http.MethodGet, "/ui/predictions/{model}", (*Dash).modelPredictions},
-		{http.MethodGet, "/ui/models", (*Dash).models},
-		{http.MethodGet, "/ui/models/{model}", (*Dash).model},
-		{http.MethodPost, "/ui/models/{model}/rollback", (*Dash).rollback},
-		{http.MethodGet, "/ui/runs/{model}/{run}", (*Dash).run},
-		{http.MethodGet, "/ui/models/{model}/{version}", (*Dash).version},
-		{http.MethodPost, "/ui/models/{model}/{version}/approve", (*Dash).approve},
-		{http.MethodPost, "/ui/models/{model}/{version}/reject", (*Dash).reject},
-		{http.MethodGet, "/ui/whatif", (*Dash).whatIf},
-		{http.MethodGet, "/ui/whatif.json", (*Dash).whatIfJSON},
-		{http.MethodGet, "/ui/alarms", (*Dash).listAlarms},
-		{http.MethodPost, "/ui/alarms/acknowledge", (*Dash).acknowledge},
+		{http.MethodGet, "/{$}", users.Viewer, (*Dash).root},
+		{http.MethodGet, "/ui/{$}", users.Viewer, (*Dash).overview},
+		{http.MethodGet, staticPath, users.Viewer, (*Dash).static},
+		{http.MethodGet, "/ui/events", users.Viewer, (*Dash).events},
+		{http.MethodGet, "/ui/features", users.Viewer, (*Dash).watchedFeatures},
+		{http.MethodGet, "/ui/features/{model}", users.Viewer, (*Dash).columns},
+		{http.MethodGet, "/ui/features/{model}/{column}", users.Viewer, (*Dash).column},
+		{http.MethodGet, "/ui/predictions", users.Viewer, (*Dash).watchedPredictions},
+		{http.MethodGet, "/ui/predictions/{model}", users.Viewer, (*Dash).modelPredictions},
+		{http.MethodGet, "/ui/models", users.Viewer, (*Dash).models},
+		{http.MethodGet, "/ui/models/{model}", users.Viewer, (*Dash).model},
+		{http.MethodPost, "/ui/models/{model}/rollback", users.Approver, (*Dash).rollback},
+		{http.MethodGet, "/ui/runs/{model}/{run}", users.Viewer, (*Dash).run},
+		{http.MethodGet, "/ui/models/{model}/{version}", users.Viewer, (*Dash).version},
+		{http.MethodPost, "/ui/models/{model}/{version}/approve", users.Approver, (*Dash).approve},
+		{http.MethodPost, "/ui/models/{model}/{version}/reject", users.Approver, (*Dash).reject},
+		{http.MethodGet, "/ui/whatif", users.Viewer, (*Dash).whatIf},
+		{http.MethodGet, "/ui/whatif.json", users.Viewer, (*Dash).whatIfJSON},
+		{http.MethodGet, "/ui/alarms", users.Viewer, (*Dash).listAlarms},
+		{http.MethodPost, "/ui/alarms/acknowledge", users.Operator, (*Dash).acknowledge},
 	}
-}
-
-// A visit is a request and who makes it.
-type visit struct {
-	*http.Request
-	user string
 }
 
 // A fault is an error that is a page: what is wrong, and what to do.
 type fault struct {
-	Status int
-	Title  string
-	Text   string
+	Status     int
+	Title      string
+	Text       string
+	RetryAfter string // seconds; empty: nothing is said
+	Ask        string // for a name and a password: how they are to be given
 }
 
 func (f *fault) Error() string { return f.Title + ": " + f.Text }
 
 // notFound says that there is no such thing.
 func notFound(format string, args ...any) error {
-	return &fault{http.StatusNotFound, "Not found", fmt.Sprintf(format, args...)}
+	return &fault{Status: http.StatusNotFound, Title: "Not found", Text: fmt.Sprintf(format, args...)}
 }
 
 // badRequest says what a form or an address has that cannot be.
 func badRequest(format string, args ...any) error {
-	return &fault{http.StatusBadRequest, "That cannot be", fmt.Sprintf(format, args...)}
+	return &fault{Status: http.StatusBadRequest, Title: "That cannot be", Text: fmt.Sprintf(format, args...)}
 }
 
 func (d *Dash) addRoutes() {
 	for _, r := range routes() {
 		d.mux.HandleFunc(r.method+" "+r.path, func(w http.ResponseWriter, q *http.Request) {
-			v := d.visitor(q)
-			d.answer(w, v, func() error { return d.enter(&r, w, v) })
+			v, err := d.visitor(q)
+			d.answer(w, v, func() error {
+				if err != nil {
+					return err
+				}
+				return d.enter(&r, w, v)
+			})
 		})
 	}
 	d.mux.HandleFunc("/", func(w http.ResponseWriter, q *http.Request) {
-		d.answer(w, d.visitor(q), func() error { return d.noRoute(w, q) })
+		v, err := d.visitor(q)
+		d.answer(w, v, func() error {
+			if err != nil {
+				return err
+			}
+			return d.noRoute(w, q)
+		})
 	})
 }
 
@@ -97,7 +111,7 @@ func (d *Dash) noRoute(w http.ResponseWriter, q *http.Request) error {
 		return notFound("There is no page %s. The navigation above shows all that there are.", short(q.URL.Path, 100))
 	}
 	w.Header().Set("Allow", strings.Join(allowed, ", "))
-	return &fault{http.StatusMethodNotAllowed, "Not so", "This address takes " + strings.Join(allowed, " and ") + " only. Use the links and buttons of the pages."}
+	return &fault{Status: http.StatusMethodNotAllowed, Title: "Not so", Text: "This address takes " + strings.Join(allowed, " and ") + " only. Use the links and buttons of the pages."}
 }
 
 // ServeHTTP answers one request.
@@ -105,9 +119,6 @@ func (d *Dash) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	secure(w.Header())
 	d.mux.ServeHTTP(w, r)
 }
-
-// visitor says who makes a request.
-func (d *Dash) visitor(r *http.Request) *visit { return &visit{r, d.cfg.Reviewer} }
 
 // answer runs a handler and makes a page of its error.
 func (d *Dash) answer(w http.ResponseWriter, v *visit, do func() error) {
@@ -117,7 +128,7 @@ func (d *Dash) answer(w http.ResponseWriter, v *visit, do func() error) {
 				panic(why)
 			}
 			d.cfg.Log.Error("a page made the server panic", "path", v.URL.Path, "panic", fmt.Sprint(why), "stack", string(debug.Stack()))
-			d.fail(w, v, &fault{http.StatusInternalServerError, "A fault of the server", "Its log says where. The rest of the pages work; go back, and tell whoever runs the server."})
+			d.fail(w, v, &fault{Status: http.StatusInternalServerError, Title: "A fault of the server", Text: "Its log says where. The rest of the pages work; go back, and tell whoever runs the server."})
 		}
 	}()
 	if err := do(); err != nil {
@@ -127,6 +138,9 @@ func (d *Dash) answer(w http.ResponseWriter, v *visit, do func() error) {
 
 // enter lets a visitor in where it may be.
 func (d *Dash) enter(r *route, w http.ResponseWriter, v *visit) error {
+	if why := v.lacks(r.needs); why != "" && r.path != staticPath {
+		return &fault{Status: http.StatusForbidden, Title: "Not with your role", Text: why}
+	}
 	if r.method == http.MethodPost {
 		if err := d.checkForm(w, v); err != nil {
 			return err
@@ -139,10 +153,16 @@ func (d *Dash) enter(r *route, w http.ResponseWriter, v *visit) error {
 func (d *Dash) fail(w http.ResponseWriter, v *visit, err error) {
 	var f *fault
 	if !errors.As(err, &f) {
-		f = &fault{http.StatusInternalServerError, "This page failed", err.Error()}
+		f = &fault{Status: http.StatusInternalServerError, Title: "This page failed", Text: err.Error()}
 		if v.Context().Err() == nil && !errors.Is(err, context.Canceled) {
 			d.cfg.Log.Warn("a page failed", "path", v.URL.Path, "error", err)
 		}
+	}
+	if f.RetryAfter != "" {
+		w.Header().Set("Retry-After", f.RetryAfter)
+	}
+	if f.Ask != "" {
+		w.Header().Set("WWW-Authenticate", f.Ask)
 	}
 	if strings.HasSuffix(v.URL.Path, ".json") {
 		writeJSON(w, f.Status, struct {

@@ -45,13 +45,13 @@ func (d *Dash) checkForm(w http.ResponseWriter, v *visit) error {
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
-		return &fault{http.StatusRequestEntityTooLarge, "Too much text", "The form has more than 64 KiB. Go back and write less."}
+		return &fault{Status: http.StatusRequestEntityTooLarge, Title: "Too much text", Text: "The form has more than 64 KiB. Go back and write less."}
 	case err != nil:
 		return badRequest("The form cannot be read (%v). Go back and send it again.", err)
 	case d.origins.Check(v.Request) != nil:
-		return &fault{http.StatusForbidden, "Not from here", "The form was sent from another site, and nothing was done. Open the page here and act there."}
+		return &fault{Status: http.StatusForbidden, Title: "Not from here", Text: "The form was sent from another site, and nothing was done. Open the page here and act there."}
 	case !hmac.Equal([]byte(v.PostForm.Get(tokenName)), []byte(d.token(v.user))):
-		return &fault{http.StatusForbidden, "The page is old", "It was made before the server started, or for another user, and nothing was done. Go back, load the page again, and repeat what you did."}
+		return &fault{Status: http.StatusForbidden, Title: "The page is old", Text: "It was made before the server started, or for another user, and nothing was done. Go back, load the page again, and repeat what you did."}
 	}
 	return nil
 }

@@ -122,8 +122,7 @@ func (d *Dash) whatIf(w http.ResponseWriter, v *visit) error {
 // ask has the lab answer, or says that too many ask.
 func (d *Dash) ask(w http.ResponseWriter, v *visit, q whatif.Question, progress func(done, of int64)) (*whatif.Answer, error) {
 	if !d.asked.take() {
-		w.Header().Set("Retry-After", "10")
-		return nil, &fault{http.StatusServiceUnavailable, "Too many ask", fmt.Sprintf("%d questions are being answered, which is all that may be at a time. Ask again in a moment.", cap(d.asked))}
+		return nil, &fault{RetryAfter: "10", Status: http.StatusServiceUnavailable, Title: "Too many ask", Text: fmt.Sprintf("%d questions are being answered, which is all that may be at a time. Ask again in a moment.", cap(d.asked))}
 	}
 	defer d.asked.leave()
 	// An answer may take longer than others of the server.
