@@ -171,7 +171,7 @@ func printPast(w io.Writer, p *whatif.Past) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "  the loss is lower by %s %s at %.4g %% each side\n", digits(&p.Gain.Mean), bracket(p.Gain), 100*p.Confidence)
+	_, err := fmt.Fprintf(w, "  gain %s %s at %.4g %% each side: by how much the loss is lower after\n", digits(&p.Gain.Mean), bracket(p.Gain), 100*p.Confidence)
 	if err == nil && p.Recomputed > 0 {
 		_, err = fmt.Fprintf(w, "  computed from the lake; before the change %s of %s equal what was served, to the bit\n", thousands(int64(p.Equal)), count(int64(p.Recomputed), "vector"))
 	}
