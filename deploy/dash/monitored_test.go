@@ -42,13 +42,13 @@ models:
     label: {source: orders, join: next_event, value: amount >= 50.0, horizon: 2d}
     learner: {ftrl: {}}
     gate: {slices: [customer.kind]}
-    monitor: {window: 10d, reference: 80d, std: [customer.spend_30d]}
+    monitor: {window: 5d, reference: 40d, false_alarms: 1 in 700d, std: [customer.spend_30d]}
   next_amount:
     task: regression
     features: [customer.spend_30d]
     label: {source: orders, join: next_event, value: amount, horizon: 2d}
     learner: {ftrl: {}}
-    monitor: {window: 10d, reference: 80d}
+    monitor: {window: 5d, reference: 40d, false_alarms: 1 in 700d}
 `
 
 // fleets are monitors that follow no log.
@@ -81,7 +81,7 @@ func dayAt(n int) int64 { return int64(firstDay+n) * 24 * time.Hour.Microseconds
 func watch(t testing.TB, m *project.Model, days, shifts int) (*monitor.Fleet, []monitor.Alarm) {
 	t.Helper()
 	x := m.Monitored()
-	x.Version = func(int) (int64, bool) { return dayAt(100), true }
+	x.Version = func(int) (int64, bool) { return dayAt(60), true }
 	f, err := monitor.New(m.Monitor.WithDefaults(m.Label.Horizon), x)
 	must(t, err)
 	random := rand.New(rand.NewPCG(1, 2))
@@ -118,7 +118,7 @@ func onePrediction(random *rand.Rand, inputs []features.Field, set string, d, i 
 	p := feedback.Prediction{
 		ID: fmt.Sprintf("p%d-%d", d, i), Time: dayAt(d) + int64(i)*time.Hour.Microseconds(), Set: set,
 		Entity: []features.Named{{Name: "customer", Expr: []string{"anna", "bob", hostile}[i%3]}},
-		Score:  feedback.Score{Version: 1 + d/130, Value: 0.2 + 0.2*random.Float64()},
+		Score:  feedback.Score{Version: 1 + d/75, Value: 0.2 + 0.2*random.Float64()},
 	}
 	for k, in := range inputs {
 		v := expr.FloatValue(10 + random.NormFloat64())
@@ -152,7 +152,7 @@ func watchedOnce(t testing.TB, m *project.Model) watchedFleet {
 	defer watchedModels.mu.Unlock()
 	one, ok := watchedModels.of[m.Name]
 	if !ok {
-		one.fleet, one.found = watch(t, m, 220, 200)
+		one.fleet, one.found = watch(t, m, 120, 110)
 		watchedModels.of[m.Name] = one
 	}
 	return one
@@ -171,7 +171,7 @@ func watchedWorld(t testing.TB) (*world, *fleets) {
 		one := watchedOnce(t, m)
 		f.names = append(f.names, m.Name)
 		f.of[m.Name] = one.fleet
-		_, err := book.Put(t.Context(), alarms.Report{Alarms: one.found, Look: dayAt(220)})
+		_, err := book.Put(t.Context(), alarms.Report{Alarms: one.found, Look: dayAt(120)})
 		must(t, err)
 	}
 	w.cfg.Lookout, w.cfg.Alarms = f, book
@@ -181,10 +181,10 @@ func watchedWorld(t testing.TB) (*world, *fleets) {
 
 var watchedPaths = []string{
 	"/ui/features", "/ui/features?q=large", "/ui/features?q=none", "/ui/features/large_order", "/ui/features/large_order?q=spend", "/ui/features/large_order?q=none",
-	"/ui/features/large_order/customer.spend_30d", "/ui/features/large_order/customer.kind", "/ui/features/large_order/customer.orders_30d?from=2008-08-01&to=2008-08-20",
+	"/ui/features/large_order/customer.spend_30d", "/ui/features/large_order/customer.kind", "/ui/features/large_order/customer.orders_30d?from=2008-06-01&to=2008-06-20",
 	"/ui/features/large_order/score?entity=bob", "/ui/features/large_order/label?entity=nobody", "/ui/features/next_amount/score?from=1970-01-01",
 	"/ui/features/large_order/customer.spend_30d?from=1990-01-01&to=1990-02-01", "/ui/features/large_order/score?entity=" + url.QueryEscape(hostile),
-	"/ui/predictions", "/ui/predictions?q=none", "/ui/predictions/large_order", "/ui/predictions/large_order?version=1", "/ui/predictions/large_order?slice=customer.kind%3Dred&from=2008-07-01",
+	"/ui/predictions", "/ui/predictions?q=none", "/ui/predictions/large_order", "/ui/predictions/large_order?version=1", "/ui/predictions/large_order?slice=customer.kind%3Dred&from=2008-06-01",
 	"/ui/predictions/next_amount", "/ui/predictions/large_order?from=1990-01-01&to=1990-02-01",
 }
 
@@ -280,7 +280,7 @@ func TestColumnsSayWhatIsWrong(t *testing.T) {
 	page := w.get("/ui/features/large_order/customer.spend_30d").Body.String()
 	for _, want := range []string{
 		`<span class="badge bad">alarm</span>`, "Jensen–Shannon divergence", "base 2", "below 0.0001 counts as 0.0001", "Kolmogorov–Smirnov", "cut at the quantiles",
-		"m-onset", "times that over the 80 d before", "what the version learned from", "Mean of customer.spend_30d and its deviation over 10 d", "customer.spend_30d of ", "m-wrong", "m-right", "3 records behind",
+		"m-onset", "times that over the 40 d before", "what the version learned from", "Mean of customer.spend_30d and its deviation over 5 d", "customer.spend_30d of ", "m-wrong", "m-right", "3 records behind",
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page of the column lacks %q", want)
@@ -292,8 +292,8 @@ func TestPredictionsSayWhatIsKnown(t *testing.T) {
 	w, _ := watchedWorld(t)
 	page := w.get("/ui/predictions/large_order").Body.String()
 	for _, want := range []string{
-		"<dt>Predictions</dt><dd>4,400</dd>", "<dt>Answered</dt><dd>4,180</dd>", "<dt>Unanswered</dt><dd>220<small>", "<dt>Late</dt><dd>3",
-		"version 1: last ", "version 2: last ", "base rate: last ", "hold for all times together", "Calibration of version 2", "customer.kind=red", "labels, mean over 10 d: last 0.",
+		"<dt>Predictions</dt><dd>2,400</dd>", "<dt>Answered</dt><dd>2,280</dd>", "<dt>Unanswered</dt><dd>120<small>", "<dt>Late</dt><dd>3",
+		"version 1: last ", "version 2: last ", "base rate: last ", "hold for all times together", "Calibration of version 2", "customer.kind=red", "labels, mean over 5 d: last 0.",
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %q", want)
