@@ -56,14 +56,14 @@ func TestPages(t *testing.T) {
 		{"GET", "/uix", "none", "", 404, "there is no"},
 		{"GET", "/healthz", "none", "", 200, ""},
 	} {
-		resp := ask(c.method, c.path, c.site, c.body)
+		resp := ask(c.method, c.path, c.site, c.body) //nolint:bodyclose // by Cleanup
 		text, err := io.ReadAll(resp.Body)
 		must(t, err)
 		if resp.StatusCode != c.status || !strings.Contains(string(text), c.says) {
 			t.Errorf("%s %s from %s: %d %s", c.method, c.path, c.site, resp.StatusCode, text)
 		}
 	}
-	stream := bufio.NewReader(ask("GET", "/ui/events", "same-origin", "").Body)
+	stream := bufio.NewReader(ask("GET", "/ui/events", "same-origin", "").Body) //nolint:bodyclose // by Cleanup
 	_, err = stream.ReadString('\n')
 	must(t, err)
 	stop()
