@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	overviewAlarms = 5
+	overviewAlarms = 3
 	actionsShown   = 30
 )
 
@@ -46,6 +46,9 @@ func (r alarmRow) State() string {
 	}
 	return "open"
 }
+
+// Words are the alarm's text without the name of its column, which stands above.
+func (r alarmRow) Words() string { return upper(strings.TrimPrefix(r.Text, r.Column+": ")) }
 
 // Waits reports whether somebody should still take note.
 func (r alarmRow) Waits() bool {

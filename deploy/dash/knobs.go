@@ -144,6 +144,7 @@ type line struct {
 	Error  string         `json:"error,omitempty"`
 	Field  string         `json:"field,omitempty"`
 	HTML   string         `json:"html,omitempty"`
+	Table  string         `json:"table,omitempty"` // of the features
 	Answer *whatif.Answer `json:"answer,omitempty"`
 }
 
@@ -175,13 +176,17 @@ func (d *Dash) whatIfJSON(w http.ResponseWriter, v *visit) error {
 		return nil
 	}
 	data.Answer = answerOf(answer)
-	var b bytes.Buffer
-	if err := d.pages["whatif.html"].ExecuteTemplate(&b, "answer", data.Answer); err != nil {
+	var b, table bytes.Buffer
+	err = d.pages["whatif.html"].ExecuteTemplate(&b, "answer", data.Answer)
+	if err == nil {
+		err = d.pages["whatif.html"].ExecuteTemplate(&table, "answerfeatures", data.Answer)
+	}
+	if err != nil {
 		d.cfg.Log.Warn("an answer cannot be shown", "error", err)
 		out.put(line{Error: "The answer cannot be shown: " + err.Error()})
 		return nil
 	}
-	out.put(line{HTML: b.String(), Answer: answer})
+	out.put(line{HTML: b.String(), Table: table.String(), Answer: answer})
 	return nil
 }
 

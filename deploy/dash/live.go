@@ -238,6 +238,8 @@ func (d *Dash) countVersions(ctx context.Context, s *state) error {
 	models := len(d.cfg.Project.Models)
 	s.set("serving", fmt.Sprintf("%d of %d", in[registry.Champion], models), "others: base rate")
 	switch {
+	case in[registry.Champion] == 0 && models > 0:
+		s.set("serving", "base rate", "no champion yet")
 	case models == 0:
 		s.set("serving", none, "no models")
 	case in[registry.Champion] >= models:

@@ -228,8 +228,8 @@ func metricChart(all []versionRow, m *metric) template.HTML {
 		c.Unit = "loss less than the champion's"
 		c.Desc = "By how much each candidate's loss is below the champion's on the same rows, with the bounds of the gate. Above 0 the candidate is better."
 	case "loss":
-		if n := len(all); n > 0 {
-			c.Unit = cmp.Or(all[n-1].Judgement.Metric, c.Unit)
+		for i := range all {
+			c.Unit = cmp.Or(all[i].Judgement.Metric, c.Unit)
 		}
 	}
 	return c.HTML()

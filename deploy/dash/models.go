@@ -10,6 +10,9 @@ import (
 	"github.com/millrace/millrace/deploy/registry"
 )
 
+// waitingShown is how many versions in review a row of a list names.
+const waitingShown = 2
+
 // A modelRow is what lists say of a model.
 type modelRow struct {
 	Name    string
@@ -17,7 +20,8 @@ type modelRow struct {
 	registry.Serving
 	Since    time.Time // when the champion became it; zero: there is none
 	Learned  time.Time // when the last label that the champion learned from became known
-	Waiting  []int     // versions in review, oldest first
+	Waiting  []int     // versions in review, the newest few, newest first
+	Older    int       // versions in review that are not among them
 	Judging  int
 	Versions int
 	Newest   *registry.Version // nil: none
@@ -56,7 +60,10 @@ func (d *Dash) fill(ctx context.Context, row *modelRow, states map[registry.Stat
 			return err
 		}
 		for i := range waiting {
-			row.Waiting = append(row.Waiting, waiting[i].Number)
+			row.Waiting = append(row.Waiting, waiting[len(waiting)-1-i].Number)
+		}
+		if n := len(row.Waiting); n > waitingShown {
+			row.Waiting, row.Older = row.Waiting[:waitingShown], n-waitingShown
 		}
 	}
 	if row.Versions > 0 {

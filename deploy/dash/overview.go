@@ -18,12 +18,19 @@ type overviewData struct {
 	State    state
 	Pictures []picture
 	Problems []string
-	Waiting  []registry.Version // in review, oldest first
-	More     int                // in review and not among them
-	Watched  bool               // there is a book of alarms
-	Alarms   []alarmRow         // open, newest first
+	Waiting  []waiting  // models with candidates in review
+	More     int        // models of those that are not shown
+	Watched  bool       // there is a book of alarms
+	Alarms   []alarmRow // open, newest first
 	Models   []modelRow
 	All      int // models
+}
+
+// A waiting is the newest candidate of a model that waits for a person. Each has
+// learned what those before it have, so that it is the one to look at first.
+type waiting struct {
+	registry.Version
+	Older int // candidates in review
 }
 
 // overview is the first page: the loop, what waits for somebody, what serves.
@@ -89,16 +96,17 @@ func (d *Dash) overviewModels(v *visit, data *overviewData) error {
 		if waits(name) != 0 {
 			break
 		}
-		data.More += states[name][registry.Review]
-		if len(data.Waiting) >= overviewWaiting {
+		if len(data.Waiting) == overviewWaiting {
+			data.More++
 			continue
 		}
 		found, err := d.cfg.Registry.VersionsIn(ctx, name, registry.Review)
 		if err != nil {
 			return err
 		}
-		data.Waiting = append(data.Waiting, found[:min(len(found), overviewWaiting-len(data.Waiting))]...)
+		if n := len(found); n > 0 {
+			data.Waiting = append(data.Waiting, waiting{found[n-1], n - 1})
+		}
 	}
-	data.More -= len(data.Waiting)
 	return nil
 }

@@ -5,6 +5,7 @@ const PAUSE = 250; // milliseconds without a change before it asks
 
 const form = document.getElementById("whatif");
 const panel = document.getElementById("answer");
+const table = document.getElementById("answer-features");
 let asked, timer;
 
 function lengthOf(range) {
@@ -46,7 +47,7 @@ async function ask() {
 		await read(answer.body, (line) => {
 			if (line.error) throw new Error(line.error);
 			if (line.of) say(`Reading the lake: ${Math.min(100, Math.floor(100 * line.done / line.of))} %`, "progress");
-			if (line.html) show(line.html, fields);
+			if (line.html) show(line, fields);
 		});
 	} catch (why) {
 		if (mine.signal.aborted) return; // a newer question is under way
@@ -68,8 +69,10 @@ async function read(body, line) {
 	}
 }
 
-function show(html, fields) {
-	panel.innerHTML = html; // the server's template has escaped it
+function show(line, fields) {
+	panel.innerHTML = line.html; // the server's templates have escaped it
+	table.innerHTML = line.table;
+	table.hidden = false;
 	history.replaceState(null, "", `/ui/whatif?${fields}`);
 	document.dispatchEvent(new CustomEvent("millrace:refreshed"));
 }
