@@ -50,6 +50,7 @@ type cli struct {
 	Pipeline pipelineCmd `cmd:"" help:"Apply events only, in one of several processes."`
 	Join     joinCmd     `cmd:"" help:"Join predictions with what came true, in one of several processes, or count them."`
 	DLQ      dlqCmd      `cmd:"" name:"dlq" help:"Look at the dead letters: events that could not be applied."`
+	Users    usersCmd    `cmd:"" help:"Say who may use the page, and for what."`
 	Keys     keysCmd     `cmd:"" help:"Say whose trained models are trusted."`
 	Bench    benchCmd    `cmd:"" help:"Measure the speed of this machine."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`

@@ -7,13 +7,14 @@ import (
 	"github.com/millrace/millrace/deploy/observe"
 	"github.com/millrace/millrace/deploy/project"
 	"github.com/millrace/millrace/deploy/serve"
+	"github.com/millrace/millrace/deploy/users"
 	"github.com/millrace/millrace/streams/pipeline"
 )
 
 // checkPage refuses to show the page to other machines while nobody is asked who
 // they are: it approves models.
 func checkPage(p *project.Project) error {
-	if p.HTTP.PageOff || onLoopback(p.HTTP.Listen) {
+	if p.HTTP.PageOff || p.HTTP.UsersFile != "" || onLoopback(p.HTTP.Listen) {
 		return nil
 	}
 	return usagef("http.listen %s is open to other machines, and the page, where people approve models, would ask nobody who they are: name a file of users as http.users_file and add some by \"millrace users add\", or write page: off", p.HTTP.Listen)
@@ -42,7 +43,12 @@ func addPage(e *opened, w *watch, host *pipeline.Host, c *serve.Config) error {
 		d.Status = func() []observe.Shard { return shards(host.Status()) }
 	}
 	var err error
-	if d.Reviewer, err = (reviewer{}).name(); err != nil {
+	if p.HTTP.UsersFile == "" {
+		d.Reviewer, err = reviewer{}.name()
+	} else if d.Users, err = users.Read(p.HTTP.UsersFile); err == nil {
+		d.Users.Log = e.log
+	}
+	if err != nil {
 		return err
 	}
 	page, err := dash.New(d)
