@@ -203,13 +203,6 @@ func (b *tab) until(what, expression string) {
 	}
 }
 
-// text returns the text of an element.
-func (b *tab) text(selector string) (text string) {
-	b.Helper()
-	b.run(chromedp.Text(selector, &text, chromedp.ByQuery))
-	return strings.TrimSpace(text)
-}
-
 func (b *tab) eval(expression string, into any) {
 	b.Helper()
 	b.run(chromedp.Evaluate(expression, into, func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }))
