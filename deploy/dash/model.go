@@ -221,10 +221,10 @@ func metricChart(all []versionRow, m *metric) template.HTML {
 			c.Marks = append(c.Marks, chart.Mark{X: x, Y: math.NaN(), Kind: chart.Version, Text: fmt.Sprintf("%d served", v.Number)})
 		}
 	}
-	c.Series = []chart.Series{candidate, champion}
+	c.Series = []chart.Series{champion, candidate} // the candidate on top
 	switch m.Name {
 	case "gain":
-		c.Series, c.Levels = c.Series[:1], []chart.Level{{Name: "no gain", Y: 0}}
+		c.Series, c.Levels = c.Series[1:], []chart.Level{{Name: "no gain", Y: 0}}
 		c.Unit = "loss less than the champion's"
 		c.Desc = "By how much each candidate's loss is below the champion's on the same rows, with the bounds of the gate. Above 0 the candidate is better."
 	case "loss":

@@ -277,7 +277,7 @@ func answerOf(a *whatif.Answer) *answerData {
 	if n := len(data.Shown); n > changesShown {
 		data.Shown, data.Left = data.Shown[:changesShown], n-changesShown
 	}
-	if p := a.Past; p != nil && p.Gain.Mean.Defined() {
+	if p := a.Past; p != nil && p.Gain.Mean.Defined() && p.Gain.Lo != p.Gain.Hi {
 		data.Chart = chart.Intervals{
 			Title: "Gain on past examples", Unit: "loss less than before", At: 0, AtName: "no difference",
 			Desc: fmt.Sprintf("By how much the mean loss is less with the change, with bounds of %.4g %% on each side. Right of the line the change is better.", 100*p.Confidence),

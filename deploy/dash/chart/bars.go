@@ -13,7 +13,7 @@ import (
 const (
 	rowsWidth  = 340
 	labelRunes = 22  // of a label at most; the table has all of it
-	letter     = 7.8 // about the width of one; capitals are wider
+	letter     = 8.4 // about the width of one; capitals are wider
 )
 
 // rows is what the charts by row share.
