@@ -74,7 +74,7 @@ type bank struct {
 	fixed   []float64 // counts of the reference, where it does not
 
 	least  []float64 // by drift monitor: rows of the least window of the reference
-	own    []float64 // the mean distance of the reference's own windows from it
+	own    []float64 // the mean of atMost of the reference's own windows and it
 	scale  []float64 // of the distance over own
 	units  []float64 // by series: units with rows of the least window
 	up     []float64 // scales of log ratios
@@ -189,10 +189,14 @@ func (b *bank) drift(i int, above float64) float64 {
 		return 0
 	}
 	part /= b.scale[i] * b.own[i]
-	if above > 0 && b.setting.distance.atMost(now, reference)*part <= above {
+	text := b.layout.columns[i].text
+	distance := b.setting.distance
+	if bound := distance.odds(distance.atMost(reference, now, text)) * part; bound <= above {
 		return 0
+	} else if distance != JensenShannon {
+		return bound // it is the distance
 	}
-	return b.setting.distance.apart(reference, now, b.layout.columns[i].text) * part
+	return distance.odds(distance.apart(reference, now, text)) * part
 }
 
 // std returns the excess of a series' deviation, up or down; 0 where it has not
@@ -252,7 +256,7 @@ func (b *bank) driftReading(i int) Reading {
 	case !enough:
 		r.State = TooFew
 	default:
-		r.Threshold = b.factor * b.scale[i] * b.own[i] / part
+		r.Threshold = b.setting.distance.ofOdds(b.factor * b.scale[i] * b.own[i] / part)
 		if r.Value > r.Threshold {
 			r.State = Alarmed
 		}

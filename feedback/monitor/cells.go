@@ -9,6 +9,9 @@ import (
 // moves the shares more than drift does.
 const (
 	maxBins    = 20
+	manyBins   = 10  // the most of a model with many columns, for the time that it takes
+	many       = 100 // columns
+	tail       = 100 // one in so many is beyond the outer edges
 	minBins    = 4
 	rowsABin   = 10
 	maxTexts   = 20
@@ -43,7 +46,8 @@ func (c *cutting) cell(x float64) int {
 }
 
 // cutNumbers cuts a column of numbers at the quantiles of values, which are not
-// missing. Where many values are equal they have a cell of their own, also at
+// missing, and at their hundredth and last but one, so that what moves beyond where
+// values were is seen as that, however wide the bins. Where many values are equal they have a cell of their own, also at
 // either end: else a constant could change unseen.
 func cutNumbers(values []float64, bins int) cutting {
 	slices.Sort(values)
@@ -52,8 +56,15 @@ func cutNumbers(values []float64, bins int) cutting {
 	if n > 0 && values[(n-1)/bins] == values[0] {
 		c.edges = append(c.edges, math.Nextafter(values[0], math.Inf(-1)))
 	}
-	for i := 1; i < bins && n > 0; i++ {
-		edge := values[(i*n+bins-1)/bins-1]
+	for i := 0; i <= bins && n > 0; i++ {
+		place := (i*n + bins - 1) / bins
+		switch i {
+		case 0:
+			place = (n + tail - 1) / tail
+		case bins:
+			place = n - n/tail
+		}
+		edge := values[place-1]
 		if len(c.edges) == 0 || edge > c.edges[len(c.edges)-1] {
 			c.edges = append(c.edges, edge)
 		}

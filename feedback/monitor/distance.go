@@ -36,15 +36,16 @@ func half(x, y float64) float64 {
 	if x == 0 {
 		return 0
 	}
-	return x / 2 * math.Log2(2*x/(x+y))
+	return x / 2 * math.Log(2*x/(x+y)) * math.Log2E
 }
 
-// atMost returns a bound of the distance that costs no logarithm, or infinity:
-// the Jensen-Shannon divergence to the base 2 is at most half the triangular
-// discrimination, the sum of (p-q)²/(p+q) (Topsøe 2000).
-func (d Distance) atMost(p, q []float64) float64 {
+// atMost returns a bound of the distance, for Jensen-Shannon one that costs no
+// logarithm: the divergence to the base 2 is at most half the triangular
+// discrimination, the sum of (p-q)²/(p+q), and at least a third of it (Topsøe
+// 2000).
+func (d Distance) atMost(p, q []float64, text bool) float64 {
 	if d != JensenShannon {
-		return math.Inf(1)
+		return d.apart(p, q, text)
 	}
 	sumP, sumQ := sum(p), sum(q)
 	if sumP == 0 || sumQ == 0 {
@@ -65,4 +66,24 @@ func (d Distance) atMost(p, q []float64) float64 {
 // reference chance says nothing, and this is put up with.
 func (d Distance) least() float64 {
 	return d.apart([]float64{1, 0}, []float64{0.99, 0.01}, true)
+}
+
+// odds stretches a distance that ends at 1 to one without an end, x/(1-x), so that
+// no threshold is beyond what the distance can be: excesses are ratios of these.
+func (d Distance) odds(x float64) float64 {
+	switch {
+	case d == PSI:
+		return x
+	case x >= 1:
+		return math.Inf(1)
+	}
+	return x / (1 - x)
+}
+
+// ofOdds is the distance that has these odds.
+func (d Distance) ofOdds(x float64) float64 {
+	if d == PSI || math.IsInf(x, 1) {
+		return x
+	}
+	return x / (1 + x)
 }

@@ -149,6 +149,9 @@ func (s *seen) cut(units []*unit, to int64) *layout {
 		rows += len(u.kept)
 	}
 	bins := binsFor(float64(rows) / float64(to-units[0].at) * float64(s.f.window))
+	if len(s.names) > many {
+		bins = min(bins, manyBins)
+	}
 	each := max(1, maxToCut/len(units))
 	columns := make([]cutting, len(s.names))
 	var values []float64

@@ -247,7 +247,7 @@ type Quality struct {
 	Slice   string // "" is all; else column=value
 	Rows    int64
 	Points  []QualityPoint
-	Changes []int64 // where ADWIN, on the mean loss of units, saw that it had changed
+	Changes []int64 // where ADWIN, on the mean loss of units, saw that it had changed: of a squared error its share in that and the base rate's
 }
 
 // A CalibrationBin is the answers of a version with nearly the same score: a

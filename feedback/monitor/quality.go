@@ -6,7 +6,6 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"time"
 
 	"github.com/millrace/millrace/trainer/eval"
 )
@@ -67,8 +66,10 @@ type sliceQuality struct {
 	rows   int64
 	points []QualityPoint
 	losses spreadless
-	below  *eval.Watch // on losses: its bound is a lower one of their mean
-	above  *eval.Watch // on losses with the sign turned
+	bounds sequence
+
+	detector *ADWIN
+	changes  []int64
 }
 
 // spreadless is a running mean.
@@ -211,21 +212,20 @@ func (q *quality) point(at int64, version, slice int, p *QualityPoint) {
 	v.newest = at
 	s := v.slices[slice]
 	if s == nil {
-		s = &sliceQuality{below: q.newBound(), above: q.newBound()}
+		detector, _ := NewADWIN(ADWINConfig{}) // its defaults have no fault
+		s = &sliceQuality{bounds: sequence{least: q.f.model.Horizon.Microseconds()}, detector: detector}
 		v.slices[slice] = s
 	}
 	n := float64(p.Rows)
 	p.Loss, p.Base, p.Score, p.Label = p.Loss/n, p.Base/n, p.Score/n, p.Label/n
 	s.rows += p.Rows
 	p.Mean = s.losses.add(p.Loss)
-	p.Lo, p.Hi = math.NaN(), math.NaN()
-	// Losses are finite and units come in order, which is all that Add refuses.
-	_ = s.below.Add(p.Time, p.Loss)
-	_ = s.above.Add(p.Time, -p.Loss)
-	_, lo, _, _ := s.below.Verdict()
-	_, hi, _, _ := s.above.Verdict()
-	if !math.IsInf(lo, 0) && !math.IsInf(hi, 0) {
-		p.Lo, p.Hi = min(max(lo, 0), p.Mean), max(-hi, p.Mean)
+	if s.detector.Add(q.inUnit(p)) && len(s.changes) < seriesUnits {
+		s.changes = append(s.changes, p.Time)
+	}
+	s.bounds.add(at*q.f.every, p.Loss)
+	if p.Lo, p.Hi = s.bounds.bounds(); p.Lo == p.Lo {
+		p.Lo, p.Hi = min(max(p.Lo, 0), p.Mean), max(p.Hi, p.Mean) // no loss is below 0
 	}
 	s.points = append(s.points, *p)
 	if extra := len(s.points) - qualityUnits; extra > 0 {
@@ -233,12 +233,14 @@ func (q *quality) point(at int64, version, slice int, p *QualityPoint) {
 	}
 }
 
-// newBound returns one side of a confidence sequence: eval.Watch's lower bound of
-// a mean that holds at all times together, on the means of blocks of units as long
-// as the horizon, within which labels overlap. Its test is not of interest, so that
-// it asks for what never is.
-func (q *quality) newBound() *eval.Watch {
-	return eval.NewWatch(eval.WatchConfig{Confidence: 0.975, WorseBy: math.MaxFloat64, Horizon: q.f.model.Horizon, Periods: 1})
+// inUnit returns a loss on a scale that ADWIN's bound is for: a log loss is hardly
+// above 1 in the mean; of a squared error it is its share in that and the base
+// rate's.
+func (q *quality) inUnit(p *QualityPoint) float64 {
+	if q.f.model.Binary || p.Loss == 0 {
+		return p.Loss
+	}
+	return p.Loss / (p.Loss + p.Base)
 }
 
 // forget drops the versions that have not answered for the longest.
@@ -269,7 +271,7 @@ type watch struct {
 // own, else what an earlier one has shown would weigh against seeing it. The nth
 // watch in the time of one alarm spends 1/(n(n+1)) of quality's part of the rate:
 // all of them together no more than that part. Once it has found one, it is over
-// when the window's mean difference is no longer above 0.
+// when the window's mean difference is two of its standard errors below 0.
 func (q *quality) follow(at int64, champion int, diffs []float64) {
 	end := (at + 1) * q.f.every
 	if q.watch == nil || q.watch.version != champion {
@@ -293,7 +295,7 @@ func (q *quality) follow(at int64, champion int, diffs []float64) {
 	w.diffs.push(total / float64(len(diffs)))
 	w.rows += int64(len(diffs))
 	worse, _, _, _ := w.test.Verdict()
-	if w.worse && w.diffs.mean() <= 0 {
+	if w.worse && w.diffs.mean()+2*w.diffs.std()/math.Sqrt(float64(w.diffs.n)) < 0 {
 		q.watch = q.newWatch(at, champion)
 	} else {
 		w.worse = w.worse || worse
@@ -344,9 +346,8 @@ func (q *quality) text(a *Alarm, r Reading) string {
 	if r.State != Alarmed {
 		return fmt.Sprintf("score: the %s of version %d was greater than that of the base rate since %s", name, a.Version, q.f.alarms.when(a.Onset))
 	}
-	began := time.UnixMicro(a.Onset)
 	return fmt.Sprintf("score: the %s of version %d is greater than that of the base rate known at the time, by at least %s on average of %d answers, since %s",
-		name, a.Version, short(r.Value), r.Rows, q.f.alarms.when(began.UnixMicro()))
+		name, a.Version, short(r.Value), r.Rows, q.f.alarms.when(a.Onset))
 }
 
 // slice returns one slice's quality by version.
@@ -361,7 +362,7 @@ func (q *quality) slice(name string) []Quality {
 		if s == nil {
 			continue
 		}
-		list = append(list, Quality{Version: number, Slice: name, Rows: s.rows, Points: slices.Clone(s.points)})
+		list = append(list, Quality{Version: number, Slice: name, Rows: s.rows, Points: slices.Clone(s.points), Changes: slices.Clone(s.changes)})
 	}
 	return list
 }

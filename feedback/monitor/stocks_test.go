@@ -1,6 +1,7 @@
 package monitor_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -11,38 +12,54 @@ import (
 	"github.com/millrace/millrace/loadtest/stocks"
 )
 
+// TestAutumn2008 follows the mean move of five stocks by the usual config: its
+// deviation alarms in the autumn of 2008, at nearly three times that of the year
+// before, with an alarm of its own, and in 2005 there is none.
 func TestAutumn2008(t *testing.T) {
+	const move = "daily.last_ret"
 	m := monitor.Model{
-		Name: "big_move", Binary: true, Set: "s", Entity: []string{"symbol"}, Horizon: 10 * 24 * time.Hour, Grace: 24 * time.Hour,
-		Inputs:  []features.Field{{Name: "daily.last_ret", Kind: expr.Float}},
-		Version: func(int) (int64, bool) { return time.Date(1999, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro(), true },
+		Name: "big_move", Binary: true, Set: "set", Entity: []string{"symbol"}, Horizon: 240 * time.Hour,
+		Inputs: []features.Field{{Name: move, Kind: expr.Float}},
 	}
-	f, err := monitor.New(monitor.Config{Std: []string{"daily.last_ret"}}.WithDefaults(m.Horizon), m)
+	f, err := monitor.New(monitor.Config{Std: []string{move}}.WithDefaults(m.Horizon), m)
 	if err != nil {
 		t.Fatal(err)
 	}
+	f.Hurry(200)
 	all := make(map[string]monitor.Alarm)
-	began := time.Now()
 	for _, day := range stocks.Days(stocks.Events()) {
+		if y := day[0].Time.Year(); y < 2003 || y > 2009 {
+			continue
+		}
 		for i := range day {
 			e := &day[i]
-			v := features.Value{}
+			p := feedback.Prediction{ID: e.ID(), Set: "set", Time: e.Time.UnixMicro(), Entity: []features.Named{{Name: "symbol", Expr: e.Symbol}}, Vector: []features.Value{{}}}
 			if x, ok := e.Return(); ok {
-				v = expr.FloatValue(x)
+				p.Vector[0] = expr.FloatValue(x)
 			}
-			f.Predicted(&feedback.Prediction{
-				ID: e.ID(), Set: "s", Time: e.Time.UnixMicro(), Entity: []features.Named{{Name: "symbol", Expr: e.Symbol}},
-				Vector: []features.Value{v}, Score: feedback.Score{Version: 0},
-			})
+			f.Predicted(&p)
 		}
 		for _, a := range f.Tick(day[0].Time.Add(24 * time.Hour).UnixMicro()) {
 			all[a.ID] = a
 		}
-		r, _ := f.Reading(monitor.StdMonitor, "daily.last_ret")
-		_ = r
 	}
+	autumn := 0
 	for _, a := range all {
-		t.Log(a.ID, a.Worst, a.Threshold, time.UnixMicro(a.Over).UTC().Format(time.DateOnly), a.Text)
+		onset := time.UnixMicro(a.Onset).UTC()
+		switch {
+		case a.Kind != monitor.StdMonitor || a.Column != move:
+			t.Errorf("%s", a.Text)
+		case onset.After(time.Date(2008, 9, 15, 0, 0, 0, 0, time.UTC)) && onset.Before(time.Date(2008, 11, 15, 0, 0, 0, 0, time.UTC)):
+			autumn++
+			if a.Worst < 2.7 || a.Worst > 3 || a.Threshold < 2 || !strings.Contains(a.Text, "the deviation of its means of 1d over the newest 30d is ") {
+				t.Errorf("%+v", a)
+			}
+		case onset.Year() < 2007 || onset.Year() == 2005:
+			t.Errorf("%s", a.Text)
+		}
+		t.Log(a.Text)
 	}
-	t.Log(time.Since(began))
+	if autumn != 1 {
+		t.Errorf("%d alarms of the autumn of 2008, want 1", autumn)
+	}
 }

@@ -1,7 +1,6 @@
 package monitor
 
 import (
-
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -9,13 +8,13 @@ import (
 
 // How many stretches thresholds are found on, and how much work that may be, in
 // cells times units of time. With 1,000 columns of 22 cells that leaves about a
-// hundred of the 3,000 stretches: the share of stretches with an alarm is then
+// hundred of the 2,000 stretches: the share of stretches with an alarm is then
 // uncertain by three in a hundred, and expected to be the stated one all the same.
 const (
-	usualStretches = 3000
+	usualStretches = 2000
 	leastStretches = 100
 	maxWork        = 800_000_000
-	pilots         = 100 // stretches that scales are taken from
+	pilots         = 20 // one in so many stretches that scales are taken from
 )
 
 // quantileOfScale is which quantile of its own a monitor's value is measured in.
@@ -98,38 +97,70 @@ func (b *bank) parts(seed, number uint64) (first, rest []*slot) {
 	return b.turned[:cut], b.turned[cut:]
 }
 
-// measureOwn sets own, and the fixed counts, from a reference.
+// measureOwn sets own, and the fixed counts, from a reference. Its windows begin
+// every part of a window, so that few sums make all of them.
 func (b *bank) measureOwn(reference []*slot) {
 	if b.layout.cells == 0 {
 		return
 	}
-	total := make([]float64, b.layout.cells)
-	for _, s := range reference {
-		if s != nil {
-			add(total, s.cells, 1)
-		}
+	perWindow, cells := partsOf(b.setting.window), b.layout.cells
+	size := b.setting.window / perWindow
+	parts := b.sums(reference, size)
+	total, now := make([]float64, cells), make([]float64, cells)
+	for at := range len(parts) / cells {
+		addTo(total, parts[at*cells:])
 	}
 	copy(b.fixed, total)
 	clear(b.own)
-	b.now.clear()
 	n := 0.0
-	for at, s := range reference {
-		b.now.push(s)
-		if after := at - b.setting.window + 1; after < 0 || after%max(1, b.setting.window/3) != 0 {
-			continue
+	for at := 0; at+perWindow <= len(reference)/size; at++ {
+		clear(now)
+		for i := range perWindow {
+			addTo(now, parts[(at+i)*cells:])
 		}
 		n++
 		for i := range b.own {
-			now := b.layout.of(i, b.now.counts)
-			if part, ok := thin(sum(now), b.least[i]); ok {
-				b.own[i] += b.setting.distance.apart(b.layout.of(i, total), now, b.layout.columns[i].text) * part
+			in := b.layout.of(i, now)
+			if part, ok := thin(sum(in), b.least[i]); ok {
+				b.own[i] += b.setting.distance.atMost(b.layout.of(i, total), in, b.layout.columns[i].text) * part
 			}
 		}
 	}
 	for i := range b.own {
 		b.own[i] = max(b.own[i]/n, b.setting.distance.least())
 	}
-	b.now.clear()
+}
+
+// sums returns the cells of each so many slots, one after another; the last may be
+// of fewer.
+func (b *bank) sums(slots []*slot, size int) []float64 {
+	cells := b.layout.cells
+	sums := make([]float64, (len(slots)+size-1)/size*cells)
+	for at, s := range slots {
+		if s != nil {
+			from := at / size * cells
+			add(sums[from:from+cells], s.cells, 1)
+		}
+	}
+	return sums
+}
+
+// partsOf returns the least number of equal parts, three at least, that a window
+// can be cut into.
+func partsOf(window int) int {
+	for n := 3; n < window; n++ {
+		if window%n == 0 {
+			return n
+		}
+	}
+	return window
+}
+
+func addTo(sum, x []float64) {
+	x = x[:len(sum)]
+	for i := range sum {
+		sum[i] += x[i]
+	}
 }
 
 // rehearsal returns a bank of the same monitors, scales and pool that has seen
@@ -156,12 +187,8 @@ func (b *bank) calibrate() {
 	r := b.rehearsal()
 	steps := b.layout.cells + len(b.series)*8
 	cost := max(1, steps*(len(b.pool)+b.setting.window+b.setting.looks))
-	r.scales(min(pilots, max(leastStretches/2, b.setting.work/8/cost)))
-	n := b.setting.stretches
-	if b.fixed == nil {
-		n = n * 2 / 3 // it comes more often, and is for a smaller part of the rate
-	}
-	n = min(n, max(leastStretches, b.setting.work/cost))
+	r.scales(min(max(b.setting.stretches/pilots, 20), max(leastStretches/2, b.setting.work/8/cost)))
+	n := min(b.setting.stretches, max(leastStretches, b.setting.work/cost))
 	b.maxima = make([]float64, n)
 	for i := range b.maxima {
 		r.stretch(b.setting.seed, uint64(i), func(int) bool {
@@ -252,7 +279,7 @@ func (b *bank) sampleScales(drift, up, down [][]float64) {
 	for i := range drift {
 		now := b.layout.of(i, b.now.counts)
 		if part, ok := thin(sum(now), b.least[i]); ok {
-			x := b.setting.distance.apart(b.layout.of(i, b.reference()), now, b.layout.columns[i].text)
+			x := b.setting.distance.odds(b.setting.distance.apart(b.layout.of(i, b.reference()), now, b.layout.columns[i].text))
 			drift[i] = append(drift[i], x*part/b.own[i])
 		}
 	}

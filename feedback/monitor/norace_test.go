@@ -1,0 +1,6 @@
+//go:build !race
+
+package monitor
+
+// stableWorlds is how many a test counts.
+const stableWorlds = 200
