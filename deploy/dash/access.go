@@ -32,21 +32,28 @@ func (d *Dash) visitor(r *http.Request) (*visit, error) {
 		return v, d.unknown("Give the name and the password that you have for millrace. Who runs the server adds users by \"millrace users add\".")
 	}
 	role, err := d.cfg.Users.Verify(r.Context(), name, password)
-	switch {
-	case err == nil:
-		v.user, v.role = name, role
-		return v, nil
-	case d.cfg.Users.Problem() != nil:
-		d.cfg.Log.Error("nobody gets in", "error", d.cfg.Users.Problem())
-		return v, &fault{Status: http.StatusServiceUnavailable, Title: "Nobody gets in", Text: "The file of users cannot be read. The log of the server says why; whoever runs it has to mend it."}
-	case errors.Is(err, users.ErrWrong):
-		return v, d.unknown("The name or the password is wrong. Load the page again to give others.")
-	case errors.Is(err, users.ErrSlow):
-		return v, &fault{Status: http.StatusTooManyRequests, Title: "Too many attempts", Text: "There were many attempts at this name. Wait a minute and load the page again.", RetryAfter: "60"}
-	case errors.Is(err, users.ErrBusy):
-		return v, &fault{Status: http.StatusServiceUnavailable, Title: "Busy", Text: "Many give their passwords at once. Load the page again in a moment.", RetryAfter: "5"}
+	if err != nil {
+		return v, d.refusal(err)
 	}
-	return v, err
+	v.user, v.role = name, role
+	return v, nil
+}
+
+// refusal is the page of who is not let in.
+func (d *Dash) refusal(err error) error {
+	if broken := d.cfg.Users.Problem(); broken != nil {
+		d.cfg.Log.Error("nobody gets in", "error", broken)
+		return &fault{Status: http.StatusServiceUnavailable, Title: "Nobody gets in", Text: "The file of users cannot be read. The log of the server says why; whoever runs it has to mend it."}
+	}
+	switch {
+	case errors.Is(err, users.ErrWrong):
+		return d.unknown("The name or the password is wrong. Load the page again to give others.")
+	case errors.Is(err, users.ErrSlow):
+		return &fault{Status: http.StatusTooManyRequests, Title: "Too many attempts", Text: "There were many attempts at this name. Wait a minute and load the page again.", RetryAfter: "60"}
+	case errors.Is(err, users.ErrBusy):
+		return &fault{Status: http.StatusServiceUnavailable, Title: "Busy", Text: "Many give their passwords at once. Load the page again in a moment.", RetryAfter: "5"}
+	}
+	return err
 }
 
 // unknown asks for a name and a password.

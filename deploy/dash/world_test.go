@@ -11,8 +11,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -87,17 +89,54 @@ func parse(t testing.TB, text string) *project.Project {
 	return p
 }
 
+// shared is a folder with the files that worlds begin with, made once: judging, and
+// hashing passwords, take long under the race detector.
+var shared string
+
+func TestMain(m *testing.M) {
+	var err error
+	if shared, err = os.MkdirTemp("", "dash"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.RemoveAll(shared)
+	os.Exit(code)
+}
+
+var begin sync.Once // makes the files of shared
+
+// openWorld opens the files of a world in a folder.
+func openWorld(dir string) (*world, error) {
+	r, err := registry.Open(filepath.Join(dir, "registry.db"))
+	if err != nil {
+		return nil, err
+	}
+	book, err := alarms.Open(filepath.Join(dir, "alarms.db"))
+	return &world{registry: r, book: book, clock: time.Now()}, err
+}
+
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	r, err := registry.Open(filepath.Join(t.TempDir(), "registry.db"))
+	begin.Do(func() {
+		w, err := openWorld(shared)
+		must(t, err)
+		w.t = t
+		w.fill()
+		must(t, errors.Join(w.registry.Close(), w.book.Close()))
+	})
+	dir := t.TempDir()
+	for _, name := range []string{"registry.db", "alarms.db"} {
+		b, err := os.ReadFile(filepath.Join(shared, name))
+		must(t, err)
+		must(t, os.WriteFile(filepath.Join(dir, name), b, 0o600))
+	}
+	w, err := openWorld(dir)
 	must(t, err)
-	t.Cleanup(func() { r.Close() })
-	book, err := alarms.Open(filepath.Join(t.TempDir(), "alarms.db"))
-	must(t, err)
-	t.Cleanup(func() { book.Close() })
-	w := &world{t: t, registry: r, book: book, clock: time.Now()}
+	w.t, w.runs = t, 4
+	t.Cleanup(func() { must(t, errors.Join(w.registry.Close(), w.book.Close())) })
 	w.cfg = Config{
-		Project: parse(t, shop), Registry: r, Alarms: book, Reviewer: "anna", Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return w.clock },
+		Project: parse(t, shop), Registry: w.registry, Alarms: w.book, Reviewer: "anna", Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return w.clock },
 		Status: func() []observe.Shard {
 			return []observe.Shard{
 				{Stage: "pipeline", View: "customer", Topic: "orders", Running: true, Lag: 3, Newest: time.Date(2008, 10, 10, 16, 0, 0, 0, time.UTC).UnixMicro(), Applied: 1200 + w.counted},
@@ -111,7 +150,6 @@ func newWorld(t testing.TB) *world {
 			}, nil
 		},
 	}
-	w.fill()
 	w.open()
 	return w
 }
