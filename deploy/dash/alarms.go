@@ -47,9 +47,6 @@ func (r alarmRow) State() string {
 	return "open"
 }
 
-// Words are the alarm's text without the name of its column, which stands above.
-func (r alarmRow) Words() string { return upper(strings.TrimPrefix(r.Text, r.Column+": ")) }
-
 // Waits reports whether somebody should still take note.
 func (r alarmRow) Waits() bool {
 	return r.Acknowledged.IsZero() && r.Delivery != alarms.Held && r.Delivery != alarms.Past
