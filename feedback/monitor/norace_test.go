@@ -4,3 +4,5 @@ package monitor
 
 // stableWorlds is how many a test counts.
 const stableWorlds = 200
+
+var trialDistances = []Distance{JensenShannon, LInfinity, PSI, KS}

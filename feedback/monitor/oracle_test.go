@@ -137,6 +137,7 @@ func TestSeriesIsWhatAllRowsGive(t *testing.T) {
 	for seed := range uint64(5) {
 		w := gaps(seed)
 		f := newFleet(t, small(), w.model())
+		f.Hurry(1)
 		h := w.tell(f, 150)
 		for _, c := range f.Columns() {
 			if c.Kind == expr.String {
@@ -206,6 +207,7 @@ func TestCellsAreWhatAllRowsGive(t *testing.T) {
 	for seed := range uint64(4) {
 		w := gaps(seed)
 		f := newFleet(t, small(), w.model())
+		f.Hurry(1)
 		h := w.tell(f, 150)
 		newest := f.Counts().Clock/hour - 1
 		for _, column := range []string{"a.bool", "a.x0", "a.x1", "a.x2"} {

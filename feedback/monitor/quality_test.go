@@ -123,7 +123,7 @@ func TestWorseThanTheBaseRate(t *testing.T) {
 	run := func(seed uint64, score func(at int64, rate float64) (version int, p float64)) (all map[string]Alarm, f *Fleet) {
 		rng := rand.New(rand.NewPCG(seed, 7))
 		f = newFleet(t, c, Model{Name: "m", Binary: true, Horizon: time.Hour, Grace: time.Hour})
-		f.Hurry(50)
+		f.Hurry(1)
 		all = make(map[string]Alarm)
 		for at := range int64(900) {
 			for range 5 {
@@ -194,6 +194,7 @@ func TestWorseThanTheBaseRate(t *testing.T) {
 func TestBaseRateHasNoQualityMonitor(t *testing.T) {
 	w := &world{columns: 1, rows: 3, learned: 1000}
 	f := newFleet(t, small(), w.model())
+	f.Hurry(1)
 	w.feed(f, 100)
 	if r, ok := f.Reading(QualityMonitor, ScoreColumn); !ok || r.State != NoReference {
 		t.Errorf("%+v", r)

@@ -45,7 +45,7 @@ func TestStableWorldsAlarmAsStated(t *testing.T) {
 // TestTrialIsAsStated: on stretches that thresholds were not found on, the share
 // with an alarm is the stated one, and it is not where thresholds are others.
 func TestTrialIsAsStated(t *testing.T) {
-	for _, distance := range []Distance{JensenShannon, LInfinity, PSI, KS} {
+	for _, distance := range trialDistances {
 		w := &world{seed: 5, columns: 2, rows: 4, phi: 0.5, learned: 100}
 		c := small()
 		c.Distance = distance

@@ -22,8 +22,6 @@ type row struct {
 	version int
 }
 
-func compareRows(a, b *row) int { return cmp.Compare(a.hash, b.hash) }
-
 // A sample keeps the rows with the least hashes of their ids, so that what it
 // holds does not hang on the order in which rows came. It is sorted.
 type sample []*row

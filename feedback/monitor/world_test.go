@@ -16,18 +16,17 @@ const hour = int64(3_600_000_000)
 
 // A world makes predictions and their labels, hour by hour, from a seed.
 type world struct {
-	seed     uint64
-	columns  int     // numbers, named a.x0 and so on; before them a text and a bool
-	rows     int     // an hour
-	phi      float64 // of the columns' levels from hour to hour
-	season   float64 // amplitude over 24 hours
-	learned  int     // hours after which version 1 answers
-	change   func(hour, column int, x float64) float64
-	levels   []float64
-	rng      *rand.Rand
-	hourly   int
-	silence  func(hour int) bool
-	examples []feedback.Example
+	seed    uint64
+	columns int     // numbers, named a.x0 and so on; before them a text and a bool
+	rows    int     // an hour
+	phi     float64 // of the columns' levels from hour to hour
+	season  float64 // amplitude over 24 hours
+	learned int     // hours after which version 1 answers
+	change  func(hour, column int, x float64) float64
+	levels  []float64
+	rng     *rand.Rand
+	hourly  int
+	silence func(hour int) bool
 }
 
 func (w *world) model() Model {
