@@ -18,7 +18,7 @@ type ledger struct {
 	model string
 	every time.Duration
 	open  map[monitorName]*raised
-	news  []*raised // since take
+	news  []Alarm // since take, each alarm once, as it was when there last was news of it
 }
 
 type monitorName struct {
@@ -29,7 +29,6 @@ type monitorName struct {
 type raised struct {
 	Alarm
 	severity float64 // of Worst
-	told     bool    // it is in news
 }
 
 // severity is a monitor's value over its threshold, of a deviation in logarithms:
@@ -52,7 +51,7 @@ func (r *Reading) severity() float64 {
 
 // judge follows one monitor: r is how it stands at a look. text makes an alarm's
 // text, once it is to be told.
-func (a *ledger) judge(r Reading, column string, look int64, version int, text func(*Alarm, Reading) string) {
+func (a *ledger) judge(r Reading, column string, look int64, version int, text func(*Alarm) string) {
 	key := monitorName{r.Kind, column}
 	was := a.open[key]
 	switch {
@@ -81,23 +80,17 @@ func (a *ledger) judge(r Reading, column string, look int64, version int, text f
 	default:
 		return
 	}
-	was.Text = text(&was.Alarm, r)
-	if was.Over != 0 {
-		was.Text += ", until " + a.when(look)
-	}
-	if !was.told {
-		was.told = true
-		a.news = append(a.news, was)
+	was.Text = text(&was.Alarm)
+	if i := slices.IndexFunc(a.news, func(n Alarm) bool { return n.ID == was.ID }); i >= 0 {
+		a.news[i] = was.Alarm
+	} else {
+		a.news = append(a.news, was.Alarm)
 	}
 }
 
-// take returns the news since the last call, each alarm once, as it is now.
+// take returns the news since the last call.
 func (a *ledger) take() []Alarm {
-	var list []Alarm
-	for _, r := range a.news {
-		r.told = false
-		list = append(list, r.Alarm)
-	}
+	list := a.news
 	a.news = nil
 	return list
 }
@@ -142,26 +135,25 @@ func length(d time.Duration) string {
 	return d.String()
 }
 
-func (f *Fleet) stdText(a *Alarm, r Reading, now, reference float64) string {
-	if r.State == NoReference {
-		return fmt.Sprintf("%s: the deviation of its means is no longer compared, since there is no reference; there was an alarm since %s", a.Column, f.alarms.when(a.Onset))
+func (f *Fleet) stdText(a *Alarm, now, reference float64) string {
+	windows := fmt.Sprintf("of its means of %s over %s", length(f.config.Every), length(f.config.Window))
+	if a.Over != 0 {
+		return fmt.Sprintf("%s: the deviation %s was up to %s times that over the %s before (alarm at %s), since %s, until %s",
+			a.Column, windows, short(a.Worst), length(f.config.Reference), short(a.Threshold), f.alarms.when(a.Onset), f.alarms.when(a.Over))
 	}
-	limit := "above " + short(r.Threshold)
-	if r.Value < 1 {
-		limit = "below " + short(r.Lower)
-	}
-	return fmt.Sprintf("%s: the deviation of its means of %s over the newest %s is %s times that over the %s before (%s against %s; alarm %s), since %s",
-		a.Column, length(f.config.Every), length(f.config.Window), short(r.Value), length(f.config.Reference), short(now), short(reference), limit, f.alarms.when(a.Onset))
+	return fmt.Sprintf("%s: the deviation %s is %s times that over the %s before (%s against %s; alarm at %s), since %s",
+		a.Column, windows, short(a.Value), length(f.config.Reference), short(now), short(reference), short(a.Threshold), f.alarms.when(a.Onset))
 }
 
 var distanceNames = map[Distance]string{JensenShannon: "Jensen-Shannon divergence", LInfinity: "L-infinity distance", PSI: "population stability index", KS: "Kolmogorov-Smirnov distance"}
 
-func (f *Fleet) driftText(a *Alarm, r Reading, with string, cells []Cell) string {
-	if r.State == NoReference {
-		return fmt.Sprintf("%s: its distribution is no longer compared with %s; there was an alarm since %s", a.Column, with, f.alarms.when(a.Onset))
+func (f *Fleet) driftText(a *Alarm, with string, cells []Cell) string {
+	if a.Over != 0 {
+		return fmt.Sprintf("%s: its distribution over %s was not that of %s: %s up to %s (alarm above %s), since %s, until %s",
+			a.Column, length(f.config.Window), with, distanceNames[f.config.Distance], short(a.Worst), short(a.Threshold), f.alarms.when(a.Onset), f.alarms.when(a.Over))
 	}
-	return fmt.Sprintf("%s: its distribution over the newest %s is not that of %s: %s %s (alarm above %s), most of all %s, since %s",
-		a.Column, length(f.config.Window), with, distanceNames[f.config.Distance], short(r.Value), short(r.Threshold), mostMoved(cells), f.alarms.when(a.Onset))
+	return fmt.Sprintf("%s: its distribution over %s is not that of %s: %s %s (alarm above %s), most of all %s, since %s",
+		a.Column, length(f.config.Window), with, distanceNames[f.config.Distance], short(a.Value), short(a.Threshold), mostMoved(cells), f.alarms.when(a.Onset))
 }
 
 // mostMoved says which cell's share has changed the most.

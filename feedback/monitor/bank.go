@@ -56,11 +56,10 @@ func add(counts []float64, cells []uint16, sign float64) {
 // cells of a layout, and those of the deviation of series. The same code looks at
 // what comes and at the stretches that thresholds are found on.
 //
-// Each monitor has a scale, the value that it exceeds at one look in a hundred
-// while nothing changes, and its excess is its value over its scale. All alarm
-// beyond one factor, which is such that the stated share of stretches has an alarm:
-// so each column has a like share in it, and columns that move together are not
-// counted as if they did not.
+// Each monitor has a scale, from what it reaches while nothing changes, and its
+// excess is its value over its scale. All alarm beyond one factor, which is such
+// that the stated share of stretches has an alarm: so each column has a like share
+// in it, and columns that move together are not counted as if they did not.
 type bank struct {
 	setting setting
 	layout  *layout // of the drift monitors; no columns: there are none
@@ -180,15 +179,15 @@ func thin(rows, least float64) (part float64, enough bool) {
 	return rows / least, true
 }
 
-// drift returns the excess of a drift monitor. Where it can be seen cheaply that
-// it is not above a bound, 0 stands for it.
+// drift returns the value of a drift monitor for its scale. Where it can be seen
+// cheaply that it is not above a bound, 0 stands for it.
 func (b *bank) drift(i int, above float64) float64 {
 	now, reference := b.layout.of(i, b.now.counts), b.layout.of(i, b.reference())
 	part, ok := thin(sum(now), b.least[i])
-	if !ok || math.IsInf(b.scale[i], 1) {
+	if !ok {
 		return 0
 	}
-	part /= b.scale[i] * b.own[i]
+	part /= b.own[i]
 	text := b.layout.columns[i].text
 	distance := b.setting.distance
 	if bound := distance.odds(distance.atMost(reference, now, text)) * part; bound <= above {
@@ -197,39 +196,6 @@ func (b *bank) drift(i int, above float64) float64 {
 		return bound // it is the distance
 	}
 	return distance.odds(distance.apart(reference, now, text)) * part
-}
-
-// std returns the excess of a series' deviation, up or down; 0 where it has not
-// changed by Config.Factor.
-func (b *bank) std(i int) float64 {
-	x, units, ok := b.series[i].ratio()
-	part, enough := thin(float64(units), b.units[i])
-	if !ok || !enough || x < b.setting.square && x*b.setting.square > 1 {
-		return 0
-	}
-	if x = math.Log(x) / 2 * math.Sqrt(part); x > 0 {
-		return x / b.up[i]
-	}
-	return zeroNaN(-x / b.down[i])
-}
-
-// zeroNaN: a deviation of 0 where that is nothing unusual is no excess.
-func zeroNaN(x float64) float64 {
-	if x != x {
-		return 0
-	}
-	return x
-}
-
-// worst returns the greatest excess that is above a bound, or the bound.
-func (b *bank) worst(bound float64) float64 {
-	for i := range b.layout.columns {
-		bound = max(bound, b.drift(i, bound))
-	}
-	for i := range b.series {
-		bound = max(bound, b.std(i))
-	}
-	return bound
 }
 
 // times is a scale times a factor: infinite where there is no scale.
@@ -291,7 +257,6 @@ func (b *bank) stdReading(i int) Reading {
 
 // forgetScales leaves no threshold that could be exceeded.
 func (b *bank) forgetScales() {
-	b.maxima, b.pool = nil, nil
 	for _, scales := range [][]float64{b.scale, b.up, b.down} {
 		fill(scales, math.Inf(1))
 	}

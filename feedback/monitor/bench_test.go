@@ -41,7 +41,7 @@ func BenchmarkTick(b *testing.B) {
 			w := &world{columns: columns, rows: 20, phi: 0.5, learned: 400}
 			f := newFleet(b, daily(), w.model())
 			f.Hurry(1)
-			w.feed(f, 400)
+			w.feed(f, 440)
 			for b.Loop() {
 				b.StopTimer()
 				ps, _ := w.next()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 )
 
 // The stated rate is False alarms in Per. A stretch is a tenth of the time of one
@@ -118,7 +119,7 @@ func (s *seen) calibrated(units []*unit, to int64) *bank {
 	for len(units) > 0 && units[0].kept == nil {
 		units = units[1:]
 	}
-	if len(units) < minPresent || to-units[0].at < leastWindows*s.f.window {
+	if len(units) < s.f.leastUnits() || to-units[0].at < leastWindows*s.f.window {
 		return nil
 	}
 	l := s.cut(units, to)
@@ -131,7 +132,7 @@ func (s *seen) calibrated(units []*unit, to int64) *bank {
 	}
 	b := newBank(s.f.setting, l, 0, fixed)
 	b.pool = pool
-	b.calibrate()
+	b.calibrate(shareOf(seenPart))
 	return b
 }
 
@@ -173,6 +174,9 @@ func (s *seen) cut(units []*unit, to int64) *layout {
 	return newLayout(columns)
 }
 
+// leastUnits is how many units with rows a reference must have.
+func (f *Fleet) leastUnits() int { return max(minPresent, min(usualPresent, int(f.reference/2))) }
+
 // binsFor returns how many bins the rows of a window are enough for.
 func binsFor(rows float64) int { return min(maxBins, max(minBins, int(rows/rowsABin))) }
 
@@ -203,8 +207,8 @@ func (s *seen) pushStd(to int64) {
 func (s *seen) calibrateStd(to int64) {
 	end := to - s.f.window + 1
 	units := s.within(end-s.f.reference, end)
-	if len(units) < minPresent || end-units[0].at < leastWindows*s.f.window {
-		s.std.maxima = nil
+	if len(units) < s.f.leastUnits() || end-units[0].at < leastWindows*s.f.window {
+		s.std.maxima, s.std.pool = nil, nil
 		s.std.forgetScales()
 		return
 	}
@@ -213,7 +217,7 @@ func (s *seen) calibrateStd(to int64) {
 	for _, u := range units {
 		s.std.pool[u.at-units[0].at] = s.meansOf(u)
 	}
-	s.std.calibrate()
+	s.std.calibrate(shareOf(stdPart))
 }
 
 func (s *seen) meansOf(u *unit) *slot {
@@ -240,17 +244,16 @@ func (s *seen) stdReading(i int) Reading {
 	return s.std.stdReading(i)
 }
 
-func (s *seen) driftText(a *Alarm, r Reading) string {
-	with := fmt.Sprintf("the %s up to %s, before which version %d had learned", length(s.f.config.Reference), s.f.alarms.when(s.cutoff), s.version)
+func (s *seen) driftText(a *Alarm) string {
+	with := fmt.Sprintf("the %s up to %s, which version %d has learned", length(s.f.config.Reference), s.f.alarms.when(s.cutoff), s.version)
 	if s.drift == nil {
-		return s.f.driftText(a, r, "a reference", nil)
+		return s.f.driftText(a, "what version "+strconv.Itoa(a.Version)+" has learned", nil)
 	}
 	i := slices.Index(s.names, a.Column)
-	cells := s.drift.layout.columns[i].table(s.drift.layout.of(i, s.drift.reference()), s.drift.layout.of(i, s.drift.now.counts))
-	return s.f.driftText(a, r, with, cells)
+	return s.f.driftText(a, with, s.drift.layout.columns[i].table(s.drift.layout.of(i, s.drift.reference()), s.drift.layout.of(i, s.drift.now.counts)))
 }
 
-func (s *seen) stdText(a *Alarm, r Reading) string {
+func (s *seen) stdText(a *Alarm) string {
 	x := &s.std.series[slices.Index(s.stdOf, slices.Index(s.names, a.Column))]
-	return s.f.stdText(a, r, x.now.std(), x.past.std())
+	return s.f.stdText(a, x.now.std(), x.past.std())
 }

@@ -137,7 +137,7 @@ func TestStormIsOneAlarmAColumn(t *testing.T) {
 // TestLedger follows one monitor through its states by hand.
 func TestLedger(t *testing.T) {
 	l := ledger{model: "m", every: time.Hour, open: map[monitorName]*raised{}}
-	text := func(a *Alarm, r Reading) string { return short(r.Value) }
+	text := func(a *Alarm) string { return short(a.Value) }
 	for look, step := range []struct {
 		value float64
 		state State

@@ -338,16 +338,16 @@ func (q *quality) reading() Reading {
 	return r
 }
 
-func (q *quality) text(a *Alarm, r Reading) string {
+func (q *quality) text(a *Alarm) string {
 	name := "log loss"
 	if !q.f.model.Binary {
 		name = "squared error"
 	}
-	if r.State != Alarmed {
-		return fmt.Sprintf("score: the %s of version %d was greater than that of the base rate since %s", name, a.Version, q.f.alarms.when(a.Onset))
+	if a.Over != 0 {
+		return fmt.Sprintf("score: the %s of version %d was greater than that of the base rate known at the time, since %s, until %s", name, a.Version, q.f.alarms.when(a.Onset), q.f.alarms.when(a.Over))
 	}
 	return fmt.Sprintf("score: the %s of version %d is greater than that of the base rate known at the time, by at least %s on average of %d answers, since %s",
-		name, a.Version, short(r.Value), r.Rows, q.f.alarms.when(a.Onset))
+		name, a.Version, short(a.Value), q.watch.rows, q.f.alarms.when(a.Onset))
 }
 
 // slice returns one slice's quality by version.

@@ -51,7 +51,7 @@ func TestAutumn2008(t *testing.T) {
 			t.Errorf("%s", a.Text)
 		case onset.After(time.Date(2008, 9, 15, 0, 0, 0, 0, time.UTC)) && onset.Before(time.Date(2008, 11, 15, 0, 0, 0, 0, time.UTC)):
 			autumn++
-			if a.Worst < 2.7 || a.Worst > 3 || a.Threshold < 2 || !strings.Contains(a.Text, "the deviation of its means of 1d over the newest 30d is ") {
+			if a.Worst < 2.7 || a.Worst > 3 || a.Threshold < 2 || !strings.Contains(a.Text, "the deviation of its means of 1d over 30d was up to ") {
 				t.Errorf("%+v", a)
 			}
 		case onset.Year() < 2007 || onset.Year() == 2005:

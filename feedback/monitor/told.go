@@ -220,7 +220,7 @@ func (t *told) push(to int64) {
 		units = units[1:]
 	}
 	t.bank = nil
-	if len(units) < minPresent || end-units[0].at < leastWindows*t.f.window {
+	if len(units) < t.f.leastUnits() || end-units[0].at < leastWindows*t.f.window {
 		return
 	}
 	l := t.cut(units, end)
@@ -229,7 +229,7 @@ func (t *told) push(to int64) {
 	for _, u := range units {
 		t.bank.pool[u.at-units[0].at] = slotOfLabels(l, u)
 	}
-	t.bank.calibrate()
+	t.bank.calibrate(shareOf(toldPart))
 	t.bank.state(shareOf(toldPart))
 	t.pushUnits(end-t.f.reference-1, to)
 }
@@ -286,19 +286,18 @@ func (t *told) stdReading() Reading {
 	return t.bank.stdReading(0)
 }
 
-func (t *told) driftText(a *Alarm, r Reading) string {
+func (t *told) driftText(a *Alarm) string {
 	with := "the " + length(t.f.config.Reference) + " before"
 	if t.bank == nil {
-		return t.f.driftText(a, r, with, nil)
+		return t.f.driftText(a, with, nil)
 	}
-	l := t.bank.layout
-	return t.f.driftText(a, r, with, l.columns[0].table(t.bank.past.counts, t.bank.now.counts))
+	return t.f.driftText(a, with, t.bank.layout.columns[0].table(t.bank.past.counts, t.bank.now.counts))
 }
 
-func (t *told) stdText(a *Alarm, r Reading) string {
+func (t *told) stdText(a *Alarm) string {
 	if t.bank == nil {
-		return t.f.stdText(a, r, math.NaN(), math.NaN())
+		return t.f.stdText(a, math.NaN(), math.NaN())
 	}
 	s := &t.bank.series[0]
-	return t.f.stdText(a, r, s.now.std(), s.past.std())
+	return t.f.stdText(a, s.now.std(), s.past.std())
 }
