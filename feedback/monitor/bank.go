@@ -245,9 +245,8 @@ func (b *bank) stdReading(i int) Reading {
 	case !ok || !enough:
 		r.State = TooFew
 	default:
-		root := math.Sqrt(part)
-		r.Threshold = math.Exp(max(times(b.factor, b.up[i])/root, b.setting.factor))
-		r.Lower = math.Exp(-max(times(b.factor, b.down[i])/root, b.setting.factor))
+		r.Threshold = math.Exp(max(times(b.factor, b.up[i])/part, b.setting.factor))
+		r.Lower = math.Exp(-max(times(b.factor, b.down[i])/part, b.setting.factor))
 		if r.Value > r.Threshold || r.Value < r.Lower {
 			r.State = Alarmed
 		}

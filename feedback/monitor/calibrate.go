@@ -7,11 +7,12 @@ import (
 
 // How many stretches thresholds are found on, and how much work that may be, in
 // cells times units of time. With 1,000 columns of 13 cells that leaves about a
-// hundred of the 2,000 stretches: the share of stretches with an alarm is then
+// hundred of the 3,000 stretches: the share of stretches with an alarm is then
 // uncertain by three in a hundred, and expected to be the stated one all the same.
 const (
-	usualStretches = 2000
+	usualStretches = 3000
 	leastStretches = 100
+	scaleStretches = 4 // one in so many is for scales, the rest for the factor
 	maxWork        = 800_000_000
 )
 
@@ -38,11 +39,14 @@ func (b *bank) calibrate(share float64) {
 			return true
 		})
 	}
-	b.takeScales(all, share)
-	b.maxima = b.excesses(all)
+	// Scales that fit the stretches that the factor is found on would make it too low.
+	first := max(1, n/scaleStretches)
+	b.takeScales(all[:first], share)
+	rest := all[min(first, n-1):]
+	b.maxima = b.excesses(rest)
 	if b.maxima[b.place(share)] == math.Inf(1) {
-		b.dropUnbounded(all)
-		b.maxima = b.excesses(all)
+		b.dropUnbounded(rest)
+		b.maxima = b.excesses(rest)
 	}
 }
 
@@ -80,7 +84,7 @@ func (b *bank) measure(e *extremes) {
 			e.high[i], e.low[i] = max(e.high[i], x), min(e.low[i], x)
 		}
 		factor := x >= b.setting.square || x*b.setting.square <= 1
-		x = math.Log(x) / 2 * math.Sqrt(part)
+		x = math.Log(x) / 2 * part
 		e.up[i], e.down[i] = max(e.up[i], x), max(e.down[i], -x)
 		if factor {
 			e.alarmUp[i], e.alarmDown[i] = max(e.alarmUp[i], x), max(e.alarmDown[i], -x)

@@ -16,9 +16,9 @@ const (
 	rowsABin   = 10
 	maxTexts   = 20
 	maxToCut   = 20_000 // values that quantiles are taken of
-	minPresent = 4      // unit means that a deviation is taken of, to compare another with it
-	// Units with rows that thresholds need, or half of the reference's.
-	usualPresent = 20
+	minPresent = 4      // unit means that a reference's deviation is taken of
+
+	usualPresent = 20 // units with rows that thresholds need, or half of the reference's
 )
 
 // A cutting is how the values of one column fall into cells: the last is for

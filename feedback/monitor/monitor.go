@@ -8,7 +8,9 @@
 // follow from it. They are found on stretches of time that are put together from
 // blocks of the reference, whole units with all their columns: neighbouring days
 // are alike and columns move together, so that neither a formula for independent
-// rows nor one threshold for each column would keep the word.
+// rows nor one threshold for each column would keep the word. What such a bootstrap
+// cannot know is a change that is slower than the reference is long: that should
+// hold each season at least once.
 package monitor
 
 import (
@@ -65,8 +67,11 @@ type Config struct {
 }
 
 // A Distance is a measure of how far two distributions are apart. All are computed
-// over the same cells: the bins of the reference, cut at its quantiles, one for each
-// text or bool of the reference and one for all others, and one for missing values.
+// over the same cells: up to 20 bins of the reference, cut at its quantiles (each
+// with ten of a window's rows or so; of models with more than 100 columns up to 10),
+// and one for the hundredth at either end; or one for each of the 20 most frequent
+// texts of the reference and one for all others; and one for missing values, which
+// NaN and infinities count as.
 type Distance string
 
 // The distances.
@@ -208,7 +213,7 @@ const (
 	Fine        State = "fine"
 	Alarmed     State = "alarm"
 	NoReference State = "no_reference" // the base rate answers, or the reference has too few units
-	TooFew      State = "too_few"      // the window has less than half of the rows that the least window of the reference has
+	TooFew      State = "too_few"      // the window has less than half of the rows that the least window of the reference has; below all of them the threshold is higher
 )
 
 // A Reading is one monitor at the newest look.
@@ -217,11 +222,11 @@ type Reading struct {
 	Column    string
 	State     State
 	Look      int64   // when, microseconds; 0: never
-	Value     float64 // of Config.Distance; of a deviation: the ratio to the reference's
+	Value     float64 // of Config.Distance; of a deviation the ratio to the reference's; of quality the lower bound of the mean difference of losses; NaN: none
 	Threshold float64 // beyond it is an alarm; +Inf: none can be kept
 	Lower     float64 // of a deviation: below it, too
-	Rows      int64   // in the window
-	Reference int64   // rows in the reference
+	Rows      int64   // kept rows in the window; of a deviation the units with rows, of quality the answers
+	Reference int64   // those in the reference; of quality the labels that the base rate knows
 
 	// Of a drift monitor: all distances, and the cells they are of.
 	JS, LInf, PSI, KS float64

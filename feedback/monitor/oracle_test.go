@@ -312,7 +312,7 @@ func TestBoundIsAboveDivergence(t *testing.T) {
 			p[i], q[i] = float64(rng.IntN(20)*rng.IntN(2)), float64(rng.IntN(20)*rng.IntN(2))
 		}
 		js := JensenShannon.apart(p, q, false)
-		if bound := JensenShannon.atMost(p, q, false); js > bound || js < bound/3 {
+		if bound := JensenShannon.atMost(p, q, false); js > bound || js < bound*0.9 {
 			t.Fatalf("%v and %v: %v, bound %v", p, q, js, bound)
 		}
 	}
