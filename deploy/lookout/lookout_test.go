@@ -34,7 +34,7 @@ func theModel() Model {
 	m := Model{Model: monitor.Model{
 		Name: "m", Binary: true, Set: "set", Entity: []string{"who"}, Horizon: horizon, Grace: time.Hour,
 		Inputs: []features.Field{{Name: "v.a", Kind: expr.Float}, {Name: "v.b", Kind: expr.Float}},
-	}, Config: monitor.Config{Window: 2 * day, Reference: 20 * day, Block: 2 * day, False: 1, Per: 40 * day}}
+	}, Config: monitor.Config{Window: 2 * day, Reference: 20 * day, Block: 2 * day, False: 1, Per: 400 * day}}
 	m.Config = m.Config.WithDefaults(horizon)
 	return m
 }
