@@ -4,6 +4,7 @@ GO            ?= go
 GOLANGCI_LINT := .cache/golangci-lint-v2.15.0/golangci-lint
 HADOLINT      := .cache/hadolint-2.15.1/bin/hadolint
 AXE           := .cache/axe-4.14.1/axe.min.js
+PROMTOOL      := .cache/prometheus/usr/bin/promtool
 
 # Modules of their own in folders below, whose needs stay out of go.mod.
 NESTED := $(patsubst ./%/go.mod,%,$(shell find . -mindepth 2 -name go.mod -not -path './.cache/*'))
@@ -12,7 +13,7 @@ NESTED := $(patsubst ./%/go.mod,%,$(shell find . -mindepth 2 -name go.mod -not -
 TESTFLAGS ?=
 
 # Build tags of tests that need more than this machine has by itself.
-TAGS := engines,flink,measure,browser
+TAGS := engines,flink,measure,browser,promtool
 
 # What `make bench` runs, and how often: benchstat wants 10 runs of each side.
 BENCH ?= .
@@ -82,9 +83,10 @@ lint: $(GOLANGCI_LINT) ## check formatting, go vet and the linters of .golangci.
 	@set -e; for module in . $(NESTED); do echo "lint $$module"; \
 		(cd $$module && $(GO) vet -tags $(TAGS) ./... && $(CURDIR)/$(GOLANGCI_LINT) run --build-tags $(TAGS) --config $(CURDIR)/.golangci.yml ./...); done
 
-lint-deploy: $(HADOLINT) ## check the Dockerfiles and the manifests of deploy/flink and deploy/k8s
+lint-deploy: $(HADOLINT) $(PROMTOOL) ## check the Dockerfiles and the manifests of deploy/flink and deploy/k8s, and the rules of deploy/grafana
 	$(HADOLINT) deploy/flink/Dockerfile
 	cd deploy/k8s && $(GO) test ./...
+	PROMTOOL=$(CURDIR)/$(PROMTOOL) $(GO) test -tags promtool -count 1 -run Promtool ./deploy/observe
 
 tidy: ## check that go.mod and go.sum say what the code needs, and what was downloaded
 	@set -e; for module in . $(NESTED); do echo "tidy $$module"; \
@@ -103,6 +105,11 @@ clean: ## remove what make built
 $(GOLANGCI_LINT):
 	GOBIN=$(CURDIR)/$(@D) $(GO) install \
 		github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(patsubst golangci-lint-%,%,$(notdir $(@D)))
+
+# Debian's package, unpacked and not installed: that would start a service.
+$(PROMTOOL):
+	mkdir -p .cache/prometheus
+	cd .cache/prometheus && apt-get download prometheus && dpkg-deb --extract prometheus_*.deb . && rm prometheus_*.deb
 
 # axe-core finds what keeps people from using a page. Its licence is the MPL, and it
 # is not part of the project.

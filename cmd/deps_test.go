@@ -73,7 +73,7 @@ var policy = map[string][]string{
 
 	"deploy":          {"deploy/registry", "features", "features/expr", "feedback", "streams", "streams/pipeline", "trainer/bundle", "trainer/eval", "trainer/learn"},
 	"deploy/engines":  {"deploy/project", "features", "features/online", "features/online/pebble", "features/online/redis", "streams", "streams/pipeline"},
-	"deploy/registry": {"modernc.org/sqlite"},
+	"deploy/registry": {"deploy/sqlfile"},
 	"deploy/sqlfile":  {"modernc.org/sqlite"},
 	"deploy/users":    {"golang.org/x/crypto/bcrypt"},
 

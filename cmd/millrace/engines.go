@@ -83,9 +83,7 @@ func at(address string) project.Kafka { return project.Kafka{Addresses: []string
 func (e *opened) host(does engines.Part) *pipeline.Host {
 	c := engines.Config(e.project, does)
 	c.Cluster, c.Producer, c.Store, c.Log = e.cluster, e.producer, e.store, e.log
-	if e.traces != nil {
-		c.Tracer = e.traces
-	}
+	c.Tracer = e.traces.Tracer()
 	return pipeline.New(c)
 }
 

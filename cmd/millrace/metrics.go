@@ -29,7 +29,7 @@ func (f metricsFlag) stage(ctx context.Context, e *opened, host *pipeline.Host) 
 	if err != nil {
 		return nil, err
 	}
-	if err := metrics.Host(host); err != nil {
+	if err := errors.Join(metrics.Host(host), metrics.Traces(e.traces)); err != nil {
 		return nil, err
 	}
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", f.Metrics)

@@ -36,11 +36,8 @@ func addPage(e *opened, w *watch, host *pipeline.Host, c *serve.Config) error {
 	if w.lookout != nil {
 		d.Lookout, d.Alarms, d.Lab = w.lookout, e.book, newLab(p, e.registry)
 	}
-	if e.registry != nil {
-		d.Lab = newLab(p, e.registry)
-	}
 	if host != nil {
-		d.Status = func() []observe.Shard { return shards(host.Status()) }
+		d.Status = func() []observe.Shard { return observe.Shards(host.Status()) }
 	}
 	var err error
 	if p.HTTP.UsersFile == "" {

@@ -72,10 +72,13 @@ func newServer(ctx context.Context, e *opened, host *pipeline.Host, pages func(*
 	if err != nil {
 		return nil, err
 	}
+	if err := metrics.Traces(e.traces); err != nil {
+		return nil, err
+	}
 	watched := append([]func() []string{e.problems}, more...)
 	if host != nil {
 		watched = append(watched, host.Problems)
-		if err := metrics.Pipeline(func() []observe.Shard { return shards(host.Status()) }); err != nil {
+		if err := metrics.Host(host); err != nil {
 			return nil, err
 		}
 	}
@@ -128,19 +131,4 @@ func addModels(ctx context.Context, e *opened, c *serve.Config) (err error) {
 	e.spool, err = serve.OpenSpool(p.SpoolDir(), serve.DefaultSpool, e.log)
 	c.Spool = e.spool
 	return err
-}
-
-// shards are the figures of a pipeline for its metrics.
-func shards(all []pipeline.Status) []observe.Shard {
-	out := make([]observe.Shard, len(all))
-	for i := range all {
-		s, c := &all[i], &all[i].Progress.Counts
-		out[i] = observe.Shard{
-			Stage: s.Stage, View: s.View, Topic: s.Topic, Partition: s.Partition,
-			Running: s.Phase == pipeline.Running, Lag: s.Lag(), Newest: s.Progress.Newest,
-			Applied: c.Applied, Dropped: c.Dropped, Duplicates: c.Duplicates, Dead: c.Dead,
-			Truncated: c.Truncated, Nonfinite: c.Nonfinite,
-		}
-	}
-	return out
 }

@@ -6,9 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"modernc.org/sqlite"
-	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // Errors that callers tell apart. What comes with them says what to do.
@@ -26,30 +23,6 @@ type refusal struct {
 
 func (e *refusal) Error() string { return e.text }
 func (e *refusal) Unwrap() error { return e.kind }
-
-// explain says what to do about an error of SQLite's.
-func (r *Registry) explain(err error) error {
-	var e *sqlite.Error
-	if err == nil || !errors.As(err, &e) {
-		return err
-	}
-	advice := ""
-	switch e.Code() & 0xff { // the extended codes say more in the bytes above
-	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
-		advice = fmt.Sprintf("another process has had it locked for %v; see what has it open, then try again", busyTimeout)
-	case sqlite3.SQLITE_NOTADB:
-		advice = "it is no SQLite database; move it away, and a new registry is made"
-	case sqlite3.SQLITE_CORRUPT:
-		advice = "it is damaged; stop what has it open and put a copy in its place, with the -wal file that belongs to it"
-	case sqlite3.SQLITE_FULL:
-		advice = "the disk is full; nothing was changed; make room, then try again"
-	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM:
-		advice = "this user must be able to read and write it and its folder"
-	default:
-		return fmt.Errorf("file %s: %w", r.path, err)
-	}
-	return fmt.Errorf("file %s: %s: %w", r.path, advice, err)
-}
 
 // refuse tells why the call cannot be, as one of the errors that callers know.
 func (t *tx) refuse(kind error, format string, args ...any) error {
@@ -93,5 +66,5 @@ func (r *Registry) wrap(ctx context.Context, call string, err error) error {
 	case ctx.Err() != nil:
 		return fmt.Errorf("registry: %s: %w", call, context.Cause(ctx))
 	}
-	return fmt.Errorf("registry: %s: %w", call, r.explain(err))
+	return fmt.Errorf("registry: %s: %w", call, r.file.Explain(err))
 }

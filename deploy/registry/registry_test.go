@@ -18,11 +18,13 @@ const model = "big_move"
 type world struct {
 	*Registry
 	t    *testing.T
+	path string
 	runs int
 }
 
 func newWorld(t *testing.T) *world {
-	return &world{Registry: open(t, filepath.Join(t.TempDir(), "data", "registry.db")), t: t}
+	path := filepath.Join(t.TempDir(), "data", "registry.db")
+	return &world{Registry: open(t, path), t: t, path: path}
 }
 
 func open(t *testing.T, path string) *Registry {

@@ -3,12 +3,11 @@ package registry
 import (
 	"context"
 	"database/sql"
-	"fmt"
+
+	"github.com/millrace/millrace/deploy/sqlfile"
 )
 
-// applicationID is in the header of every registry, so that a database of
-// another program is not taken for one: "mill".
-const applicationID = 0x6d696c6c
+var kind = sqlfile.Kind{Name: "registry", ApplicationID: 0x6d696c6c /* mill */, Migrations: migrations}
 
 // migrations lead from one schema to the next; user_version counts those that a
 // file has had. They are only added to. Times are microseconds since the Unix
@@ -105,49 +104,8 @@ CREATE TABLE asked (
 ) STRICT;
 `}
 
-// migrate brings the file to the newest schema. Processes that do so at once
-// wait for each other.
-func (r *Registry) migrate(ctx context.Context) error {
-	sqlTx, err := r.writes.BeginTx(ctx, nil)
-	if err != nil {
-		return r.explain(err)
-	}
-	defer sqlTx.Rollback() //nolint:errcheck // after Commit there is nothing to roll back; before it, the first error counts
-	version, err := r.schema(ctx, sqlTx)
-	if err != nil || version == len(migrations) {
-		return err
-	}
-	for ; version < len(migrations); version++ {
-		if _, err := sqlTx.ExecContext(ctx, migrations[version]); err != nil {
-			return fmt.Errorf("migration %d: %w", version+1, r.explain(err))
-		}
-	}
-	header := fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d", applicationID, version)
-	if _, err := sqlTx.ExecContext(ctx, header); err != nil {
-		return r.explain(err)
-	}
-	return r.explain(sqlTx.Commit())
-}
-
 // A querier is a database or a transaction.
 type querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
-}
-
-// schema returns the version of the file's schema: 0 for an empty file. It
-// refuses files that are not a registry's, or of a schema not known here.
-func (r *Registry) schema(ctx context.Context, db querier) (int, error) {
-	var app, version, tables int
-	err := db.QueryRowContext(ctx, `SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema)
-		FROM pragma_application_id, pragma_user_version`).Scan(&app, &version, &tables)
-	switch {
-	case err != nil:
-		return 0, r.explain(err)
-	case app != applicationID && (app != 0 || version != 0 || tables != 0):
-		return 0, fmt.Errorf("file %s is a SQLite database of another program; move it away, and a new registry is made", r.path)
-	case version > len(migrations):
-		return 0, fmt.Errorf("file %s has schema %d, and this millrace knows none after %d; use the millrace that wrote it, or a newer one", r.path, version, len(migrations))
-	}
-	return version, nil
 }

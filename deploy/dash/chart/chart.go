@@ -163,15 +163,6 @@ type Spark struct {
 	Alarm bool
 }
 
-// Floats returns times in microseconds as a chart takes them.
-func Floats(times []int64) []float64 {
-	out := make([]float64, len(times))
-	for i, t := range times {
-		out[i] = float64(t)
-	}
-	return out
-}
-
 // HTML returns the figure.
 func (c Line) HTML() template.HTML { return c.draw() }
 
