@@ -152,7 +152,7 @@ func (s watchedStore) Commit(ctx context.Context, c *online.Commit) error {
 	if text, err := os.ReadFile(filepath.Join(notes(), "hold")); err == nil && string(text) == pid {
 		_ = os.Remove(filepath.Join(notes(), "hold"))
 		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
-		time.Sleep(time.Second) // the signal may reach another thread first, and this one would get as far as Redis
+		time.Sleep(time.Second)          // the signal may reach another thread first, and this one would get as far as Redis
 		ctx = context.WithoutCancel(ctx) // as if it had been on its way: else the step's time is over
 	}
 	err := s.Store.Commit(ctx, c)
