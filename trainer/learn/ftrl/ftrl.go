@@ -116,10 +116,6 @@ const limit = 1e90
 // square would vanish while z moved, and the bound above would not hold.
 const least = 1e-150
 
-// maxScore bounds the score of logistic regression, so that each prediction is
-// less than 1 and more than 0, and its log loss finite.
-const maxScore = 35
-
 // A place is the state of one weight.
 type place struct {
 	z    float64
@@ -186,7 +182,7 @@ func (m *Model) Predict(r learn.Row) float64 {
 	}
 	score += weight(m.bias, alpha, m.params.Beta, 0)
 	if m.task == learn.Binary {
-		return sigmoid(score)
+		return learn.Sigmoid(score)
 	}
 	return m.labels.up(score)
 }
@@ -209,7 +205,7 @@ func (m *Model) Learn(r learn.Row, label, weight float64) {
 		panic("ftrl: a row to learn has a dense value that is NaN")
 	}
 	if m.task == learn.Binary {
-		m.step(r, float64(weight*(sigmoid(score)-label)))
+		m.step(r, float64(weight*(learn.Sigmoid(score)-label)))
 		return
 	}
 	if !m.params.RawLabels {

@@ -229,28 +229,3 @@ func TestParams(t *testing.T) {
 		}
 	}
 }
-
-func TestExp(t *testing.T) {
-	r := rand.New(rand.NewPCG(3, 0))
-	for n := range 200_000 {
-		x := (r.Float64()*2 - 1) * maxScore
-		switch {
-		case n < 100:
-			x = float64(n)/100*math.Ln2 + 1e-17 // about the borders of the reduction
-		case n < 200:
-			x = math.Ldexp(x, -n)
-		}
-		got, want := exp(x), math.Exp(x)
-		if math.Abs(got-want) > 2*(math.Nextafter(want, math.Inf(1))-want) {
-			t.Fatalf("exp(%v) is %v, want %v", x, got, want)
-		}
-	}
-	for _, x := range []float64{0, math.Copysign(0, -1), 1e-300} {
-		if exp(x) != 1 {
-			t.Errorf("exp(%v) is %v", x, exp(x))
-		}
-	}
-	if exp(1) != math.E {
-		t.Errorf("exp(1) is %v", exp(1))
-	}
-}

@@ -1,17 +1,21 @@
-package ftrl
+package learn
 
 import "math"
 
-// sigmoid returns 1/(1 + exp(-score)), with the score held within maxScore.
-func sigmoid(score float64) float64 {
-	return 1 / (1 + exp(-min(max(score, -maxScore), maxScore)))
+// MaxScore bounds the score of logistic regression, so that each prediction is
+// less than 1 and more than 0, and its log loss finite.
+const MaxScore = 35
+
+// Sigmoid returns 1/(1 + exp(-score)), with the score held within MaxScore.
+func Sigmoid(score float64) float64 {
+	return 1 / (1 + Exp(-min(max(score, -MaxScore), MaxScore)))
 }
 
-// exp returns e to the x, for x within maxScore, to the last bit but one. The
+// Exp returns e to the x, for x within 700, to the last bit but one. The
 // standard library's has other last bits on processors with a fused multiply
 // and add. The method is that of FreeBSD's e_exp.c: x = k ln2 + r, and a
 // rational function of r (Remez) for e to the r.
-func exp(x float64) float64 {
+func Exp(x float64) float64 {
 	const (
 		ln2Hi = 6.93147180369123816490e-01 // with zeros at the end: k ln2Hi is exact
 		ln2Lo = 1.90821492927058770002e-10
