@@ -13,7 +13,7 @@ NESTED := $(patsubst ./%/go.mod,%,$(shell find . -mindepth 2 -name go.mod -not -
 TESTFLAGS ?=
 
 # Build tags of tests that need more than this machine has by itself.
-TAGS := engines,flink,measure,browser,promtool
+TAGS := engines,flink,measure,browser,picture,promtool
 
 # What `make bench` runs, and how often: benchstat wants 10 runs of each side.
 BENCH ?= .
@@ -23,7 +23,7 @@ COUNT ?= 1
 ENGINES ?= kafka redis flink
 
 .DEFAULT_GOAL := help
-.PHONY: help build build-beam test test-engines test-flink test-browser bench-flink soak-flink demo-flink engines engines-stop
+.PHONY: help build build-beam test test-engines test-flink test-browser picture bench-flink soak-flink demo-flink engines engines-stop
 .PHONY: check lint lint-deploy tidy fmt bench clean needs-gcc needs-redis
 
 help: ## list the targets
@@ -69,6 +69,9 @@ demo-flink: build build-beam ## the demo's prices and view on a real Kafka, Redi
 
 test-browser: $(AXE) ## the page of a running demo in Chromium, by hand and by axe-core; pictures in .cache/browser
 	cd deploy/dash/browser && $(GO) test -tags browser -count 1 -timeout 20m $(TESTFLAGS) ./...
+
+picture: $(AXE) ## make the picture of README.md anew: the overview of a running demo
+	cd deploy/dash/browser && $(GO) test -tags browser,picture -count 1 -run Picture ./...
 
 # Starts engines, runs RUN, and stops them whatever comes of it.
 .PHONY: on-engines

@@ -21,25 +21,10 @@ func TestTheLoop(t *testing.T) {
 	b.silent("overview")
 
 	// The first candidate that the gate promotes waits for a person.
-	const waiting = `fetch("/ui/").then(r => r.text()).then(t => {
-		const page = new DOMParser().parseFromString(t, "text/html");
-		const link = [...page.querySelectorAll("a")].find(a => /^Review big_move version/.test(a.textContent.trim()));
-		return link ? link.getAttribute("href") : "";
-	})`
-	b.until("a candidate in review", waiting)
-	var version string
-	b.eval(waiting, &version)
-	if version == "" {
-		t.Fatal("no version of the model is in review")
-	}
+	version := b.candidate()
 	b.goTo(version)
 	b.look("candidate")
-	b.run(
-		chromedp.SendKeys("textarea[name=comment]", "looks right", chromedp.ByQuery),
-		chromedp.Click(`form[action$="/approve"] button.main`, chromedp.ByQuery),
-		chromedp.WaitVisible("main h1", chromedp.ByQuery),
-	)
-	b.until("the version in service", `fetch("`+version+`").then(r => r.text()).then(t => /champion|retired/.test(t) && /looks right/.test(t))`)
+	b.approve(version, "looks right")
 	b.silent("approval")
 
 	// The deviation of the stocks' mean move over 30 days was three times the year's.
@@ -67,4 +52,33 @@ func TestTheLoop(t *testing.T) {
 		b.goTo(path)
 		b.look(name)
 	}
+}
+
+// candidate waits until the overview shows a candidate in review, and returns the
+// path of its page.
+func (b *tab) candidate() (version string) {
+	b.Helper()
+	const waiting = `fetch("/ui/").then(r => r.text()).then(t => {
+		const page = new DOMParser().parseFromString(t, "text/html");
+		const link = [...page.querySelectorAll("a")].find(a => /^Review big_move version/.test(a.textContent.trim()));
+		return link ? link.getAttribute("href") : "";
+	})`
+	b.until("a candidate in review", waiting)
+	b.eval(waiting, &version)
+	if version == "" {
+		b.Fatal("no version of the model is in review")
+	}
+	return version
+}
+
+// approve approves a candidate on its page, which is open, and waits until it is in
+// service.
+func (b *tab) approve(version, comment string) {
+	b.Helper()
+	b.run(
+		chromedp.SendKeys("textarea[name=comment]", comment, chromedp.ByQuery),
+		chromedp.Click(`form[action$="/approve"] button.main`, chromedp.ByQuery),
+		chromedp.WaitVisible("main h1", chromedp.ByQuery),
+	)
+	b.until("the version in service", `fetch("`+version+`").then(r => r.text()).then(t => /champion|retired/.test(t) && t.includes("`+comment+`"))`)
 }
