@@ -100,7 +100,7 @@ func (s *school) train(seed uint64, in []bundle.Input, chance func([]features.Va
 			Project: project, Model: model, Task: learn.Binary, Inputs: in, Learner: "ftrl", Params: params, Seed: seed, Code: "test",
 			Examples: len(rows), Metrics: json.RawMessage("{}"), Data: bundle.Data{Topic: feedback.ExamplesTopic(project)},
 		},
-		Transform: tr, Learner: l, Golden: rows[:3],
+		Transform: tr, Model: l, Golden: rows[:3],
 	}, s.key)
 	must(s.t, err)
 	keys, _ := s.trusted()

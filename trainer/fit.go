@@ -54,7 +54,7 @@ func fit(project string, m *Model, s *spec, rows []*row, summary *dataset.Summar
 			Project: project, Model: m.Name, Task: m.Task, Inputs: slices.Clone(m.Inputs), Learner: s.Learner, Params: s.Params,
 			Code: s.Code, Data: dataOf(s, rows), Metrics: metrics, Examples: len(rows),
 		},
-		Transform: t, Learner: learner, Golden: golden(rows), Extra: map[string][]byte{profileFile: profile},
+		Transform: t, Model: learner, Golden: golden(rows), Extra: map[string][]byte{profileFile: profile},
 	}
 	return c, r, nil
 }

@@ -197,8 +197,8 @@ func TestEveryEpochLearnsAllRows(t *testing.T) {
 		}
 	}
 	for _, r := range rows {
-		if c.Transform.Row(&x, r.Vector); c.Learner.Predict(x) != want.Predict(x) {
-			t.Fatalf("%s is %v, want %v", r.ID, c.Learner.Predict(x), want.Predict(x))
+		if c.Transform.Row(&x, r.Vector); c.Model.Predict(x) != want.Predict(x) {
+			t.Fatalf("%s is %v, want %v", r.ID, c.Model.Predict(x), want.Predict(x))
 		}
 	}
 }

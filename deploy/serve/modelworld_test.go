@@ -179,7 +179,7 @@ func (m *modelWorld) train(c ModelConfig, seed uint64) string {
 	must(m.t, err)
 	id, err := bundle.Write(m.dir, &bundle.Contents{
 		Manifest:  bundle.Manifest{Project: project, Model: c.Name, Task: c.Task, Inputs: c.Inputs, Learner: "ftrl", Params: params, Seed: seed, Code: "test", Examples: len(rows), Metrics: json.RawMessage("{}"), Data: bundle.Data{Topic: project + ".examples"}},
-		Transform: tr, Learner: l, Golden: rows[:3],
+		Transform: tr, Model: l, Golden: rows[:3],
 	}, m.key)
 	must(m.t, err)
 	return id

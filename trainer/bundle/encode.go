@@ -53,8 +53,9 @@ func decodeJSON[T any](data []byte, v *T) error {
 
 // A transformFile is transform.json.
 type transformFile struct {
-	HashBits int          `json:"hash_bits"`
-	Clip     float64      `json:"clip"`
+	Form     Form         `json:"form,omitempty"`
+	HashBits int          `json:"hash_bits,omitempty"`
+	Clip     float64      `json:"clip,omitempty"`
 	Columns  []columnFile `json:"columns"`
 }
 
@@ -64,12 +65,14 @@ type columnFile struct {
 	Unit float64 `json:"unit,omitempty"`
 	Mean float64 `json:"mean,omitempty"`
 	Std  float64 `json:"std,omitempty"`
+
+	Categories []string `json:"categories,omitempty"`
 }
 
 func (t *Transform) encode() ([]byte, error) {
-	f := transformFile{HashBits: t.hashBits, Clip: t.Clip}
+	f := transformFile{Form: t.form, HashBits: t.hashBits, Clip: t.Clip}
 	for _, c := range t.columns {
-		f.Columns = append(f.Columns, columnFile{c.name, c.kind.String(), c.unit, c.mean, c.std})
+		f.Columns = append(f.Columns, columnFile{c.name, c.kind.String(), c.unit, c.mean, c.std, c.categories})
 	}
 	return encodeJSON(f)
 }
@@ -80,23 +83,45 @@ func decodeTransform(data []byte) (*Transform, error) {
 	if err := decodeJSON(data, &f); err != nil {
 		return nil, err
 	}
-	if f.HashBits < 1 || f.HashBits > maxHashBits {
-		return nil, fmt.Errorf("hash_bits %d is not from 1 to %d", f.HashBits, maxHashBits)
+	if err := f.check(); err != nil {
+		return nil, err
 	}
-	if !(f.Clip > 0) {
-		return nil, fmt.Errorf("clip %v is not above 0", f.Clip)
-	}
-	t := &Transform{Clip: f.Clip, hashBits: f.HashBits}
+	t := &Transform{Clip: f.Clip, hashBits: f.HashBits, form: f.Form}
 	var inputs []Input
-	for _, c := range f.Columns {
+	for i := range f.Columns {
+		c := &f.Columns[i]
 		kind := kindOf(c.Kind)
-		if c.Std < 0 || c.Unit < 0 || kind == expr.String && (c.Unit != 0 || c.Mean != 0 || c.Std != 0) {
+		if c.Std < 0 || c.Unit < 0 || (kind == expr.String || f.Form != Scaled) && (c.Unit != 0 || c.Mean != 0 || c.Std != 0) {
 			return nil, fmt.Errorf("column %q of kind %s has unit %v, mean %v and std %v", c.Name, c.Kind, c.Unit, c.Mean, c.Std)
+		}
+		if err := checkCategories(f.Form, c, kind); err != nil {
+			return nil, err
 		}
 		inputs = append(inputs, Input{Name: c.Name, Kind: kind})
 		t.add(column{name: c.Name, kind: kind, unit: c.Unit, mean: c.Mean, std: c.Std})
+		t.columns[i].setCategories(c.Categories)
 	}
 	return t, CheckInputs(inputs)
+}
+
+// check checks what holds for all columns.
+func (f *transformFile) check() error {
+	switch f.Form {
+	case Scaled:
+		if f.HashBits < 1 || f.HashBits > maxHashBits {
+			return fmt.Errorf("hash_bits %d is not from 1 to %d", f.HashBits, maxHashBits)
+		}
+		if !(f.Clip > 0) {
+			return fmt.Errorf("clip %v is not above 0", f.Clip)
+		}
+	case Categories, Plain:
+		if f.HashBits != 0 || f.Clip != 0 {
+			return fmt.Errorf("hash_bits %d and clip %v, which the form %s has not", f.HashBits, f.Clip, f.Form)
+		}
+	default:
+		return fmt.Errorf("form %q; this version of millrace has %s and %s", f.Form, Categories, Plain)
+	}
+	return nil
 }
 
 // fits reports whether the transform is one of these inputs.

@@ -50,7 +50,7 @@ func Example() {
 	id, err := bundle.Write(dir, &bundle.Contents{
 		Manifest:  bundle.Manifest{Project: "shop", Model: "returns", Task: learn.Binary, Inputs: inputs, Learner: "ftrl", Params: encoded, Examples: len(rows)},
 		Transform: transform,
-		Learner:   model,
+		Model:     model,
 		Golden:    rows,
 	}, key)
 	if err != nil {

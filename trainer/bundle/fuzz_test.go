@@ -50,7 +50,7 @@ func TestOpenFormat1(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Written again, it is the same: what it says was read in full.
-	c := Contents{Manifest: b.manifest, Transform: b.scorer.transform, Learner: b.scorer.learner, Extra: map[string][]byte{"profile.json": b.File("profile.json")}}
+	c := Contents{Manifest: b.manifest, Transform: b.scorer.transform, Model: b.scorer.model, Extra: map[string][]byte{"profile.json": b.File("profile.json")}}
 	if c.Golden, _, err = decodeGolden(files[GoldenName], b.manifest.Inputs); err != nil {
 		t.Fatal(err)
 	}

@@ -8,16 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
-	"sync"
 
-	"github.com/millrace/millrace/features"
 	"github.com/millrace/millrace/features/expr"
 	"github.com/millrace/millrace/trainer/learn"
-	"github.com/millrace/millrace/trainer/learn/ftrl"
 )
 
 const formatVersion = 1 // of a bundle
@@ -95,7 +91,7 @@ func openFolder(folder, id string, trusted []ed25519.PublicKey) (*Bundle, error)
 	if err := b.load(); err != nil {
 		return nil, err
 	}
-	delete(b.files, WeightsName) // the learner has them, and they may be large
+	delete(b.files, WeightsName) // the model has them, and they may be large
 	b.files[ManifestName], b.files[SignatureName] = manifest, signature
 	return b, nil
 }
@@ -201,68 +197,18 @@ func (b *Bundle) load() error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", TransformName, err)
 	}
-	l, err := newLearner(&b.manifest, t)
+	model, err := newModel(&b.manifest, t)
 	if err != nil {
 		return fmt.Errorf("%s: %w", ManifestName, err)
 	}
-	if err := l.UnmarshalBinary(b.files[WeightsName]); err != nil {
+	if err := model.UnmarshalBinary(b.files[WeightsName]); err != nil {
 		return fmt.Errorf("%s: %w", WeightsName, err)
 	}
-	b.scorer.task, b.scorer.transform, b.scorer.learner = b.manifest.Task, t, l
+	b.scorer.task, b.scorer.transform, b.scorer.model = b.manifest.Task, t, model
 	if err := checkGolden(b.files[GoldenName], b.manifest.Inputs, b.Score); err != nil {
 		return fmt.Errorf("%s: %w", GoldenName, err)
 	}
 	return nil
-}
-
-// newLearner returns the learner of a manifest, which has learned nothing yet.
-func newLearner(m *Manifest, t *Transform) (learn.Learner, error) {
-	if m.Learner != "ftrl" {
-		return nil, fmt.Errorf("learner %q; this version of millrace has ftrl", m.Learner)
-	}
-	var p ftrl.Params
-	if err := decodeParams(m.Params, &p); err != nil {
-		return nil, fmt.Errorf("params: %w", err)
-	}
-	if err := p.Check(); err != nil {
-		return nil, fmt.Errorf("params: %w", err)
-	}
-	if p.HashBits != t.hashBits {
-		return nil, fmt.Errorf("params: hash_bits %d, and %d in %s", p.HashBits, t.hashBits, TransformName)
-	}
-	return ftrl.New(m.Task, t.Dense(), p), nil
-}
-
-// decodeParams reads params as the learner's struct is written, without the line
-// end that a file has.
-func decodeParams(data json.RawMessage, p *ftrl.Params) error {
-	return decodeJSON(append(slices.Clip(data), '\n'), p)
-}
-
-// A scorer is a transform with a learner. Training and serving score by it.
-type scorer struct {
-	task      learn.Task
-	transform *Transform
-	learner   learn.Learner
-	rows      sync.Pool // of *learn.Row
-}
-
-// Score returns what the model predicts for a vector.
-func (s *scorer) Score(x []features.Value) (float64, error) {
-	if err := s.transform.Check(x); err != nil {
-		return 0, err
-	}
-	row, ok := s.rows.Get().(*learn.Row)
-	if !ok {
-		row = new(learn.Row)
-	}
-	s.transform.Row(row, x)
-	score := s.learner.Predict(*row)
-	s.rows.Put(row)
-	if math.IsNaN(score) || math.IsInf(score, 0) || s.task == learn.Binary && (score < 0 || score > 1) {
-		return 0, fmt.Errorf("bundle: the model predicts %v, which is no answer to a %s task", score, s.task)
-	}
-	return score, nil
 }
 
 // ID returns the SHA-256 of the bundle's manifest, 64 hexadecimal digits.
@@ -274,9 +220,3 @@ func (b *Bundle) Manifest() *Manifest { return &b.manifest }
 // File returns the bytes of one of the bundle's files, or nil where there is
 // none of that name. They must not be changed. The weights are not kept.
 func (b *Bundle) File(name string) []byte { return b.files[name] }
-
-// Score returns what the model predicts for a vector of Manifest().Inputs: a
-// probability, or with a regression a mean. A missing value, and NaN, is one
-// that the transform fills in. The error is that of a vector of other inputs, or
-// of a prediction that is not finite.
-func (b *Bundle) Score(x []features.Value) (float64, error) { return b.scorer.Score(x) }

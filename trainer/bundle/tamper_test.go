@@ -238,7 +238,7 @@ func TestSignedNonsense(t *testing.T) {
 		{"manifest.json", `{"name":"profile.json","size":3`, `{"name":"profile.json","size":-1`, `manifest.json: file "profile.json" of -1 bytes`},
 		{"manifest.json", `{"name":"profile.json","size":3`, `{"name":"profile.json","size":2`, "profile.json has 3 bytes; there may be 2"},
 		{"transform.json", `"hash_bits":6`, `"hash_bits":31`, "transform.json: hash_bits 31 is not from 1 to 30"},
-		{"transform.json", `"clip":8`, `"clip":0`, "transform.json: clip 0 is not above 0"},
+		{"transform.json", `"clip":8`, `"clip":-1`, "transform.json: clip -1 is not above 0"},
 		{"transform.json", `"clip":8`, `"clip":1e999`, "transform.json: json: cannot unmarshal number 1e999"},
 		{"transform.json", `"clip":8`, `"clip":8.0`, "transform.json: it is not as millrace writes it"},
 		{"transform.json", `"clip":8`, `"clip":0.25`, "golden.json: row "},

@@ -42,6 +42,7 @@ const (
 
 // A Transform turns vectors into what learners take. It is fitted once, on the
 // training set, and goes with the weights. Its methods may be called at once.
+// What follows is of the form Scaled.
 //
 // A number, or a bool as 0 and 1, becomes two dense values: how many standard
 // deviations it is above the mean of the training set, within Clip, and whether
@@ -53,9 +54,10 @@ const (
 type Transform struct {
 	Clip float64 // DefaultClip, until somebody sets it before the first Row
 
+	form     Form
 	hashBits int
 	columns  []column
-	dense    int
+	dense    int // values of a row
 }
 
 // A column is what a transform knows of one input.
@@ -66,6 +68,9 @@ type column struct {
 	mean float64 // of the values, bent where the column is heavy-tailed
 	std  float64 // of the same, of a population; 0: they never varied
 	hash uint64  // of the name, for texts
+
+	categories []string // of the form Categories
+	category   map[string]int
 }
 
 // FitTransform returns the transform of rows, each of which is a vector of the
@@ -75,16 +80,11 @@ type column struct {
 // 2^hashBits places, is not within 1 to 30. No rows are all right: then every
 // number is 0.
 func FitTransform(inputs []Input, rows iter.Seq[[]features.Value], hashBits int) *Transform {
-	if err := CheckInputs(inputs); err != nil {
-		panic(err)
-	}
 	if hashBits < 1 || hashBits > maxHashBits {
 		panic(fmt.Sprintf("bundle: 2^%d places for texts: give 1 to %d", hashBits, maxHashBits))
 	}
-	t := &Transform{Clip: DefaultClip, hashBits: hashBits}
-	for _, in := range inputs {
-		t.add(column{name: in.Name, kind: in.Kind})
-	}
+	t := newTransform(Scaled, inputs)
+	t.Clip, t.hashBits = DefaultClip, hashBits
 	first := t.measure(rows)
 	heavy := false
 	for i := range first {
@@ -107,10 +107,13 @@ func FitTransform(inputs []Input, rows iter.Seq[[]features.Value], hashBits int)
 }
 
 func (t *Transform) add(c column) {
-	if c.kind == expr.String {
+	switch {
+	case t.form == Scaled && c.kind == expr.String:
 		c.hash = hashText(hashStart, c.name)
-	} else {
+	case t.form == Scaled:
 		t.dense += 2
+	case t.form == Categories || c.kind != expr.String:
+		t.dense++
 	}
 	t.columns = append(t.columns, c)
 }
@@ -154,7 +157,11 @@ func (t *Transform) Check(x []features.Value) error {
 // Row sets dst to the row of a vector that Check takes. It uses the slices of
 // dst again, and allocates nothing where they are long enough.
 func (t *Transform) Row(dst *learn.Row, x []features.Value) {
-	dst.Dense, dst.Hashed = dst.Dense[:0], dst.Hashed[:0]
+	dst.Dense, dst.Hashed, dst.Texts = dst.Dense[:0], dst.Hashed[:0], dst.Texts[:0]
+	if t.form != Scaled {
+		t.raw(dst, x)
+		return
+	}
 	for i := range t.columns {
 		c := &t.columns[i]
 		if c.kind == expr.String {

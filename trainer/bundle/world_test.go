@@ -72,7 +72,7 @@ func newWorld(t testing.TB, task learn.Task, seed uint64, n int) *world {
 			Seed: seed, Code: "v1.2.3", Examples: n, Metrics: json.RawMessage(`{"log_loss":0.5}`),
 			Data: bundle.Data{Topic: "shop.examples", Ranges: []bundle.Range{{Partition: 0, First: 3, Next: 3 + int64(n)}}, Window: 1000, To: 9},
 		},
-		Transform: w.transform, Learner: w.learner, Golden: w.rows[:min(n, 5)],
+		Transform: w.transform, Model: w.learner, Golden: w.rows[:min(n, 5)],
 		Extra: map[string][]byte{"profile.json": []byte("{}\n")},
 	}
 	return w

@@ -43,7 +43,7 @@ var ErrInTheWay = errors.New("is there already, and does not open")
 type Contents struct {
 	Manifest  Manifest // Format, Set and Files are set by Write, and so is KindName of its inputs
 	Transform *Transform
-	Learner   learn.Learner
+	Model     learn.Model
 	Extra     map[string][]byte  // more files, as profile.json
 	Golden    [][]features.Value // vectors whose scores whoever opens the bundle must get
 }
@@ -93,7 +93,7 @@ func (c *Contents) files() (map[string][]byte, error) {
 		}
 		files[name] = data
 	}
-	scorer := scorer{task: m.Task, transform: c.Transform, learner: c.Learner}
+	scorer := scorer{task: m.Task, transform: c.Transform, model: c.Model}
 	var err error
 	if files[GoldenName], err = encodeGolden(c.Golden, m.Inputs, scorer.Score); err != nil {
 		return nil, err
@@ -101,7 +101,7 @@ func (c *Contents) files() (map[string][]byte, error) {
 	if files[TransformName], err = c.Transform.encode(); err != nil {
 		return nil, fmt.Errorf("bundle: %s: %w", TransformName, err)
 	}
-	if files[WeightsName], err = c.Learner.AppendBinary(nil); err != nil {
+	if files[WeightsName], err = c.Model.AppendBinary(nil); err != nil {
 		return nil, fmt.Errorf("bundle: %s: %w", WeightsName, err)
 	}
 	return files, nil

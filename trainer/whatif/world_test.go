@@ -309,7 +309,7 @@ func (w *world) train(ctx context.Context, path string) (err error) {
 			Project: w.cfg.Project, Model: m.Name, Task: learn.Binary, Inputs: m.Inputs, Learner: "ftrl", Params: params, Code: "test",
 			Examples: len(rows), Metrics: json.RawMessage("{}"), Data: bundle.Data{Topic: feedback.ExamplesTopic(w.cfg.Project)},
 		},
-		Transform: tr, Learner: l, Golden: rows[:3],
+		Transform: tr, Model: l, Golden: rows[:3],
 	}, key)
 	if err != nil {
 		return err
