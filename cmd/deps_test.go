@@ -70,6 +70,7 @@ var policy = map[string][]string{
 
 	"trainer/learn/ftrl":      {"trainer/learn"},
 	"trainer/learn/learntest": {"trainer/learn"},
+	"trainer/learn/trees":     {"trainer/learn"},
 
 	"deploy":          {"deploy/registry", "features", "features/expr", "feedback", "streams", "streams/pipeline", "trainer/bundle", "trainer/eval", "trainer/learn"},
 	"deploy/engines":  {"deploy/project", "features", "features/online", "features/online/pebble", "features/online/redis", "streams", "streams/pipeline"},

@@ -1,0 +1,114 @@
+package trees
+
+import "math"
+
+// zero is the magnitude up to which ZeroMissing takes a value to be 0: that of
+// LightGBM, a float32.
+const zero = float64(float32(1e-35))
+
+// A column is a feature as splits of one kind see it. Their rules for what is
+// missing are worked into the column's value, once for a row: a missing value
+// becomes -Inf, which is below each threshold, or +Inf, which is above. So a
+// step is one comparison, without a branch.
+type column struct {
+	feature     int32
+	left        bool // missing values go left
+	zeroMissing bool
+	set         bool // its splits are by set, and look at the row itself
+}
+
+// value returns what stands in the column for the value x of its feature.
+func (c column) value(x float64) float64 {
+	if x != x || c.zeroMissing && x >= -zero && x <= zero {
+		if c.left {
+			return math.Inf(-1)
+		}
+		return math.Inf(1)
+	}
+	return x
+}
+
+// A step is a node laid out for scoring, 16 bytes. The right child follows the
+// left one. A leaf is its own left child and has a threshold of +Inf, so that a
+// row that has come to it stays there.
+type step struct {
+	threshold float64 // of a split by set: the bits of its place in Model.sets
+	left      uint32  // place in the tree's steps
+	column    uint32
+}
+
+// A walk is how to score one tree.
+type walk struct {
+	steps  []step
+	values []float64 // of the leaves, in the places of the steps
+	depth  int       // splits above the lowest leaf
+	class  int
+	sets   bool // some splits are by set
+}
+
+// A layouter lays the trees of an ensemble out in two arrays.
+type layouter struct {
+	m       *Model
+	columns map[column]uint32
+	queue   []place
+}
+
+// A place is where a node goes: nodes of a level are next to each other.
+type place struct {
+	node  int32
+	depth int32
+}
+
+// layout makes what scores m.ensemble, which has been checked.
+func (m *Model) layout() {
+	l := layouter{m: m, columns: make(map[column]uint32)}
+	nodes := 0
+	for i := range m.ensemble.Trees {
+		nodes += len(m.ensemble.Trees[i].Nodes)
+	}
+	steps, values := make([]step, nodes), make([]float64, nodes)
+	m.walks = make([]walk, len(m.ensemble.Trees))
+	for i := range m.ensemble.Trees {
+		t := &m.ensemble.Trees[i]
+		n := len(t.Nodes)
+		m.walks[i] = walk{steps: steps[:n:n], values: values[:n:n], class: t.Class}
+		steps, values = steps[n:], values[n:]
+		l.tree(t, &m.walks[i])
+	}
+	m.fast = len(m.columns) <= maxFast
+}
+
+// tree lays out one tree, level by level.
+func (l *layouter) tree(t *Tree, w *walk) {
+	l.queue = append(l.queue[:0], place{})
+	for i := 0; i < len(l.queue); i++ {
+		p := l.queue[i]
+		n := &t.Nodes[p.node]
+		w.depth = int(p.depth)
+		if n.Feature == -1 {
+			w.steps[i] = step{threshold: math.Inf(1), left: uint32(i)}
+			w.values[i] = n.Value
+			continue
+		}
+		s := step{threshold: n.Threshold, left: uint32(len(l.queue))}
+		if n.Set != nil {
+			w.sets = true
+			s.threshold = math.Float64frombits(uint64(len(l.m.sets)))
+			l.m.sets = append(l.m.sets, n.Set)
+		}
+		s.column = l.column(column{feature: n.Feature, left: n.MissingLeft, zeroMissing: n.ZeroMissing, set: n.Set != nil})
+		w.steps[i] = s
+		l.queue = append(l.queue, place{n.Left, p.depth + 1}, place{n.Right, p.depth + 1})
+	}
+}
+
+// column returns the place of a column, which may be new.
+func (l *layouter) column(c column) uint32 {
+	at, ok := l.columns[c]
+	if !ok {
+		at = uint32(len(l.m.columns))
+		l.columns[c] = at
+		l.m.columns = append(l.m.columns, c)
+	}
+	return at
+}
