@@ -19,14 +19,14 @@ import (
 // due on the way. After an error it goes on where it was.
 func (l *Loop) candidates(ctx context.Context, b *book) error {
 	for {
-		if b.due() {
+		if len(b.due()) > 0 {
 			// Another trainer may have been here.
 			if err := l.past(ctx, b); err != nil {
 				return err
 			}
 		}
-		if b.due() {
-			if err := l.train(ctx, b); err != nil {
+		if due := b.due(); len(due) > 0 {
+			if err := l.train(ctx, b, due); err != nil {
 				return err
 			}
 			b.hold = min(b.hold, b.known)
@@ -63,22 +63,30 @@ func (l *Loop) past(ctx context.Context, b *book) error {
 	return nil
 }
 
-// train makes a candidate of what the book holds: it validates the data set,
-// fits, writes the bundle and notes the run.
-func (l *Loop) train(ctx context.Context, b *book) error {
-	began := time.Now()
+// train makes candidates of what the book holds: it validates the data set, and
+// for each learner fits, writes the bundle and notes the run.
+func (l *Loop) train(ctx context.Context, b *book, learners []*Learner) error {
 	rows := b.newest()
-	s, err := specOf(&l.cfg, b.model, rangesOf(rows, len(b.passed)), b.known)
-	if err != nil {
-		return err
-	}
-	run := registry.Run{Model: b.model.Name, Began: began}
-	if run.Spec, err = json.Marshal(s); err != nil {
-		return err
-	}
 	summary := summarise(b.model, rows)
 	anomalies, err := l.validate(b, summary)
 	if err != nil {
+		return err
+	}
+	for _, learner := range learners {
+		if err := l.trainOne(ctx, b, learner, rows, summary, anomalies); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *Loop) trainOne(ctx context.Context, b *book, learner *Learner, rows []*row, summary *dataset.Summary, anomalies []dataset.Anomaly) error {
+	s, err := specOf(&l.cfg, b.model, learner, rangesOf(rows, len(b.passed)), b.known)
+	if err != nil {
+		return err
+	}
+	run := registry.Run{Model: b.model.Name, Began: time.Now()}
+	if run.Spec, err = json.Marshal(s); err != nil {
 		return err
 	}
 	if len(anomalies) > 0 {
@@ -89,17 +97,17 @@ func (l *Loop) train(ctx context.Context, b *book) error {
 	var version *registry.Version
 	if dataset.Stops(anomalies) {
 		run.Status, run.Error = registry.Stopped, firstError(anomalies)
-	} else if version, err = l.build(&run, b.model, s, rows, summary); err != nil {
+	} else if version, err = l.build(ctx, &run, b.model, learner, s, rows, summary); err != nil {
 		return err
 	}
 	run.Ended = time.Now()
-	return l.note(ctx, run, version, len(rows))
+	return l.note(ctx, run, version, learner.Name(), len(rows))
 }
 
 // build fits and writes the bundle. What the data make impossible is a failed
 // run and no error: the next examples may make it possible.
-func (l *Loop) build(run *registry.Run, m *Model, s *spec, rows []*row, summary *dataset.Summary) (*registry.Version, error) {
-	contents, report, err := fit(l.cfg.Project, m, s, rows, summary)
+func (l *Loop) build(ctx context.Context, run *registry.Run, m *Model, learner *Learner, s *spec, rows []*row, summary *dataset.Summary) (*registry.Version, error) {
+	contents, report, err := fit(ctx, &l.cfg, m, learner, s, rows, summary)
 	if err == nil {
 		run.Report, err = json.Marshal(report)
 	}
@@ -107,6 +115,8 @@ func (l *Loop) build(run *registry.Run, m *Model, s *spec, rows []*row, summary 
 		run.Bundle, err = bundle.Write(l.cfg.Bundles, contents, l.cfg.Sign)
 	}
 	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
 	case aboutFiles(err):
 		return nil, err
 	case err != nil:
@@ -123,7 +133,7 @@ func aboutFiles(err error) bool {
 	return errors.Is(err, bundle.ErrInTheWay) || errors.As(err, new(*fs.PathError)) && !errors.Is(err, fs.ErrNotExist) || errors.As(err, new(*os.LinkError))
 }
 
-func (l *Loop) note(ctx context.Context, run registry.Run, version *registry.Version, rows int) error {
+func (l *Loop) note(ctx context.Context, run registry.Run, version *registry.Version, learner string, rows int) error {
 	run, err := l.cfg.Registry.AddRun(ctx, run, version)
 	if errors.Is(err, registry.ErrConflict) {
 		return nil // another trainer was first, with the same bytes
@@ -131,7 +141,7 @@ func (l *Loop) note(ctx context.Context, run registry.Run, version *registry.Ver
 	if err != nil {
 		return err
 	}
-	log := l.cfg.Log.With("model", run.Model, "run", run.ID, "examples", rows)
+	log := l.cfg.Log.With("model", run.Model, "learner", learner, "run", run.ID, "examples", rows)
 	switch run.Status {
 	case registry.Trained:
 		log.Info("a candidate is trained and waits for rows to be judged on", "version", run.Version)

@@ -1,6 +1,7 @@
 package trainer
 
 import (
+	"context"
 	"encoding/json"
 	"math"
 	"slices"
@@ -18,45 +19,62 @@ import (
 // few enough to be scored at each load.
 const goldenRows = 32
 
-// A report is what a training says of itself.
+// A report is what a training says of itself. Each learner fills in what it has.
 type report struct {
 	Examples  int     `json:"examples"`
 	LabelMean float64 `json:"label_mean"`
 	// Progressive validation: each row scored by what had been learned from the
 	// labels known when it was asked.
-	Progressive eval.Number `json:"progressive_loss"`
-	BaseRate    eval.Number `json:"base_rate_loss"` // on the same rows, from the same labels
+	Progressive *eval.Number `json:"progressive_loss,omitempty"`
+	// The loss on the newest rows by what was learned from those whose labels were
+	// known before the first of them was asked.
+	HeldOut  *eval.Number `json:"held_out_loss,omitempty"`
+	BaseRate *eval.Number `json:"base_rate_loss,omitempty"` // on the same rows, from the same labels
+}
+
+// A fitted is what a learner has made of rows.
+type fitted struct {
+	transform *bundle.Transform
+	model     learn.Model
+	report    report
 }
 
 // fit trains a candidate on rows, which are in the order of learning. It is a
-// function of its arguments: the same give the same bundle, byte for byte.
-func fit(project string, m *Model, s *spec, rows []*row, summary *dataset.Summary) (*bundle.Contents, report, error) {
-	t := bundle.FitTransform(m.Inputs, vectors(rows), m.FTRL.HashBits)
-	learner := ftrl.New(m.Task, t.Dense(), m.FTRL)
-	r := progress(m, t, learner, rows)
+// function of its arguments, as far as a program of the user's is: the same give
+// the same bundle, byte for byte.
+func fit(ctx context.Context, cfg *Config, m *Model, l *Learner, s *spec, rows []*row, summary *dataset.Summary) (*bundle.Contents, *report, error) {
+	f := fitFTRL(m, l.FTRL, rows)
+	r := &f.report
+	metrics, err := json.Marshal(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	profile, err := json.Marshal(summary.Profile)
+	if err != nil {
+		return nil, nil, err
+	}
+	c := &bundle.Contents{
+		Manifest: bundle.Manifest{
+			Project: cfg.Project, Model: m.Name, Task: m.Task, Inputs: slices.Clone(m.Inputs), Learner: s.Learner, Params: s.Params,
+			Code: s.Code, Data: dataOf(s, rows), Metrics: metrics, Examples: len(rows),
+		},
+		Transform: f.transform, Model: f.model, Golden: golden(rows), Extra: map[string][]byte{profileFile: profile},
+	}
+	return c, r, nil
+}
+
+func fitFTRL(m *Model, p *ftrl.Params, rows []*row) *fitted {
+	t := bundle.FitTransform(m.Inputs, vectors(rows), p.HashBits)
+	learner := ftrl.New(m.Task, t.Dense(), *p)
+	f := &fitted{t, learner, progress(m, t, learner, rows)}
 	var x learn.Row
-	for range m.FTRL.Epochs - 1 {
+	for range p.Epochs - 1 {
 		for _, r := range rows {
 			t.Row(&x, r.Vector)
 			learner.Learn(x, r.label, 1)
 		}
 	}
-	metrics, err := json.Marshal(r)
-	if err != nil {
-		return nil, r, err
-	}
-	profile, err := json.Marshal(summary.Profile)
-	if err != nil {
-		return nil, r, err
-	}
-	c := &bundle.Contents{
-		Manifest: bundle.Manifest{
-			Project: project, Model: m.Name, Task: m.Task, Inputs: slices.Clone(m.Inputs), Learner: s.Learner, Params: s.Params,
-			Code: s.Code, Data: dataOf(s, rows), Metrics: metrics, Examples: len(rows),
-		},
-		Transform: t, Model: learner, Golden: golden(rows), Extra: map[string][]byte{profileFile: profile},
-	}
-	return c, r, nil
+	return f
 }
 
 // profileFile is the file of a bundle that holds the statistics of its training
@@ -106,9 +124,10 @@ func progress(m *Model, t *bundle.Transform, learner learn.Learner, rows []*row)
 	for _, r := range rows[known.next:] {
 		learned(r)
 	}
-	task := string(m.Task)
-	return report{
-		Examples: len(rows), LabelMean: seen.share(false),
-		Progressive: eval.Measured(task, labels, scores).Loss, BaseRate: eval.Measured(task, labels, base).Loss,
-	}
+	return report{Examples: len(rows), LabelMean: seen.share(false), Progressive: meanLoss(m, labels, scores), BaseRate: meanLoss(m, labels, base)}
+}
+
+func meanLoss(m *Model, labels, scores []float64) *eval.Number {
+	loss := eval.Measured(string(m.Task), labels, scores).Loss
+	return &loss
 }

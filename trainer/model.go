@@ -10,20 +10,19 @@ import (
 	"github.com/millrace/millrace/trainer/bundle"
 	"github.com/millrace/millrace/trainer/eval"
 	"github.com/millrace/millrace/trainer/learn"
-	"github.com/millrace/millrace/trainer/learn/ftrl"
 )
 
 // A Model is what is trained: what it sees, what the truth is, how it learns
 // and what a candidate must show.
 type Model struct {
-	Name   string
-	Task   learn.Task
-	Inputs []bundle.Input   // what it sees, in the order of vectors
-	Entity []features.Field // whom it is about: the entity fields of its views
-	Label  feedback.Label   // with its defaults
-	FTRL   ftrl.Params
-	Train  Schedule
-	Gate   eval.Gate
+	Name     string
+	Task     learn.Task
+	Inputs   []bundle.Input   // what it sees, in the order of vectors
+	Entity   []features.Field // whom it is about: the entity fields of its views
+	Label    feedback.Label   // with its defaults
+	Learners []Learner        // with their defaults; at most one of a kind
+	Train    Schedule
+	Gate     eval.Gate
 }
 
 // maxGateRows bounds the rows of a gate. Those that come while their labels are

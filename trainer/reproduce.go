@@ -49,7 +49,11 @@ func Reproduce(ctx context.Context, cfg *Config, m *Model, run *registry.Run, di
 	if len(rows) != then.Examples {
 		return nil, fmt.Errorf("trainer: run %d learned from %d examples, and topic %s holds %d of them: it has lost some or is another topic of that name", run.ID, then.Examples, s.Topic, len(rows))
 	}
-	contents, _, err := fit(cfg.Project, &again, &s, rows, summarise(&again, rows))
+	learner, err := learnerOf(s.Learner, s.Params)
+	if err != nil {
+		return nil, fmt.Errorf("trainer: run %d: %w", run.ID, err)
+	}
+	contents, _, err := fit(ctx, cfg, &again, &learner, &s, rows, summarise(&again, rows))
 	if err != nil {
 		return nil, fmt.Errorf("trainer: run %d: %w", run.ID, err)
 	}
@@ -69,9 +73,6 @@ func (m *Model) as(s *spec) error {
 		return fmt.Errorf("it saw the features %s (%v), and the project now defines %s; use the project file of then", s.Set, s.Features, now)
 	}
 	m.Task, m.Train.Window = s.Task, s.Window
-	if err := json.Unmarshal(s.Params, &m.FTRL); err != nil {
-		return fmt.Errorf("its parameters %s: %w", s.Params, err)
-	}
 	return nil
 }
 

@@ -21,13 +21,13 @@ import (
 // and the project file have gone on.
 func TestReproduceIsByteIdentical(t *testing.T) {
 	m := testModel()
-	m.FTRL.Epochs = 2
+	m.Learners[0].FTRL.Epochs = 2
 	r := newRig(t, m, 3)
 	w := newWorld(t, &m, 41, 3, 350, planted)
 	r.replay(w, r.loop(), 7)
 	c := r.config()
 	now := m
-	now.Train, now.FTRL = Schedule{Every: 5, Window: 10}.WithDefaults(), ftrl.Params{Alpha: 0.5}.WithDefaults()
+	now.Train, now.Learners = Schedule{Every: 5, Window: 10}.WithDefaults(), []Learner{Learner{FTRL: &ftrl.Params{Alpha: 0.5}}.WithDefaults()}
 	for _, run := range r.runs() {
 		dir := t.TempDir()
 		got, err := Reproduce(t.Context(), &c, &now, &run, dir)
@@ -141,18 +141,18 @@ func TestProgressiveValidation(t *testing.T) {
 		b := newBook(&m, 2)
 		feed(b, w, rand.New(rand.NewPCG(1, 5)), func() {})
 		rows := b.newest()
-		s, err := specOf(&Config{Project: project}, &m, nil, b.known)
+		s, err := specOf(&Config{Project: project}, &m, &m.Learners[0], nil, b.known)
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, got, err := fit(project, &m, s, rows, summarise(&m, rows))
+		c, got, err := fit(t.Context(), &Config{Project: project}, &m, &m.Learners[0], s, rows, summarise(&m, rows))
 		if err != nil {
 			t.Fatal(err)
 		}
 		var x learn.Row
 		var loss, base float64
 		for _, asked := range rows {
-			model := ftrl.New(task, c.Transform.Dense(), m.FTRL)
+			model := ftrl.New(task, c.Transform.Dense(), *m.Learners[0].FTRL)
 			var known tally
 			for _, r := range rows {
 				if r.known <= asked.Time && r.Time < asked.Time {
@@ -166,7 +166,7 @@ func TestProgressiveValidation(t *testing.T) {
 			base += lossOf(task, asked.label, known.share(task == learn.Binary))
 		}
 		n := float64(len(rows))
-		if near := func(a, b float64) bool { return a-b < 1e-9 && b-a < 1e-9 }; !near(float64(got.Progressive), loss/n) || !near(float64(got.BaseRate), base/n) || got.Examples != len(rows) || n < 200 {
+		if near := func(a, b float64) bool { return a-b < 1e-9 && b-a < 1e-9 }; !near(float64(*got.Progressive), loss/n) || !near(float64(*got.BaseRate), base/n) || got.Examples != len(rows) || n < 200 {
 			t.Errorf("%s: %+v, want %v and %v", task, got, loss/n, base/n)
 		}
 	}
@@ -175,22 +175,22 @@ func TestProgressiveValidation(t *testing.T) {
 // TestEveryEpochLearnsAllRows compares what was learned with its definition.
 func TestEveryEpochLearnsAllRows(t *testing.T) {
 	m := testModel()
-	m.FTRL.Epochs = 3
+	m.Learners[0].FTRL.Epochs = 3
 	w := newWorld(t, &m, 46, 1, 40, planted)
 	b := newBook(&m, 1)
 	feed(b, w, rand.New(rand.NewPCG(1, 8)), func() {})
 	rows := b.newest()
-	s, err := specOf(&Config{Project: project}, &m, nil, b.known)
+	s, err := specOf(&Config{Project: project}, &m, &m.Learners[0], nil, b.known)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, _, err := fit(project, &m, s, rows, summarise(&m, rows))
+	c, _, err := fit(t.Context(), &Config{Project: project}, &m, &m.Learners[0], s, rows, summarise(&m, rows))
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := ftrl.New(m.Task, c.Transform.Dense(), m.FTRL)
+	want := ftrl.New(m.Task, c.Transform.Dense(), *m.Learners[0].FTRL)
 	var x learn.Row
-	for range m.FTRL.Epochs {
+	for range m.Learners[0].FTRL.Epochs {
 		for _, r := range rows {
 			c.Transform.Row(&x, r.Vector)
 			want.Learn(x, r.label, 1)

@@ -3,6 +3,7 @@ package trainer
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/millrace/millrace/deploy/registry"
 	"github.com/millrace/millrace/feedback"
@@ -27,15 +28,15 @@ type spec struct {
 	Known    int64           `json:"known"`  // of those that were known at this time, microseconds
 }
 
-// specOf returns the spec of a candidate of the model as it is now, from rows
-// known at a time.
-func specOf(cfg *Config, m *Model, ranges []bundle.Range, known int64) (*spec, error) {
-	params, err := json.Marshal(m.FTRL)
+// specOf returns the spec of a learner's candidate of the model as it is now,
+// from rows known at a time.
+func specOf(cfg *Config, m *Model, l *Learner, ranges []bundle.Range, known int64) (*spec, error) {
+	params, err := l.params()
 	if err != nil {
-		return nil, fmt.Errorf("trainer: parameters of model %s: %w", m.Name, err)
+		return nil, err
 	}
 	s := &spec{
-		Model: m.Name, Task: m.Task, Set: bundle.SetID(m.Inputs), Learner: "ftrl", Params: params,
+		Model: m.Name, Task: m.Task, Set: bundle.SetID(m.Inputs), Learner: l.Name(), Params: params,
 		Label: fmt.Sprintf("%s %s %s within %v", m.Label.Source, m.Label.Join, m.Label.Value, m.Label.Horizon),
 		Code:  cfg.Code, Topic: feedback.ExamplesTopic(cfg.Project), Ranges: ranges, Window: m.Train.Window, Known: known,
 	}
@@ -47,8 +48,9 @@ func specOf(cfg *Config, m *Model, ranges []bundle.Range, known int64) (*spec, e
 
 // A pastRun is what matters of a run to the next.
 type pastRun struct {
-	known  int64  // what it learned from was known then
-	bundle string // empty: it made none
+	known   int64 // what it learned from was known then
+	learner string
+	bundle  string // empty: it made none
 }
 
 // pastRuns are runs as the registry has them, newest first; never nil.
@@ -59,7 +61,7 @@ func pastRuns(runs []registry.Run) ([]pastRun, error) {
 		if err := json.Unmarshal(runs[i].Spec, &s); err != nil {
 			return nil, fmt.Errorf("run %d: its spec cannot be read: %w", runs[i].ID, err)
 		}
-		all[i] = pastRun{s.Known, runs[i].Bundle}
+		all[i] = pastRun{s.Known, s.Learner, runs[i].Bundle}
 	}
 	return all, nil
 }
@@ -82,17 +84,29 @@ func (b *book) lastRun() int64 {
 	return b.runs[0].known
 }
 
-// due reports whether enough has been learned since the last run, or somebody has
-// asked for a candidate since, and whether the schedule leaves room for one more. A
-// run that made no version counts as any other: more of the same data would be as
-// bad.
-func (b *book) due() bool {
-	recent := 0
+// due are the learners that are to make a candidate now: all of them when enough
+// has been learned since the last runs, or somebody has asked for a candidate
+// since, and the schedule leaves room; and those that have not when the others
+// have made theirs of what is known now. A run that made no version counts as any
+// other: more of the same data would be as bad.
+func (b *book) due() []*Learner {
+	recent := map[int64]bool{}
 	for _, r := range b.runs {
 		if b.known-r.known < b.model.Train.Per.Microseconds() {
-			recent++
+			recent[r.known] = true
 		}
 	}
 	asked := b.asked > b.lastRun() && b.asked <= b.known && b.fresh > 0
-	return (asked || b.fresh >= b.model.Train.Every) && recent < b.model.Train.AtMost
+	rest := len(b.runs) > 0 && b.known == b.lastRun()
+	if !rest && (!asked && b.fresh < b.model.Train.Every || len(recent) >= b.model.Train.AtMost) {
+		return nil
+	}
+	var due []*Learner
+	for i := range b.model.Learners {
+		l := &b.model.Learners[i]
+		if !slices.ContainsFunc(b.runs, func(r pastRun) bool { return r.known == b.known && r.learner == l.Name() }) {
+			due = append(due, l)
+		}
+	}
+	return due
 }

@@ -41,12 +41,12 @@ func testModel() Model {
 	}
 	return Model{
 		Name: "returns", Task: learn.Binary,
-		Inputs: []bundle.Input{input("shop.x", expr.Float), input("shop.y", expr.Float), input("shop.city", expr.String)},
-		Entity: []features.Field{{Name: "customer", Kind: expr.String}},
-		Label:  feedback.Label{Join: feedback.ByPrediction, Binary: true, Horizon: 6 * time.Hour, Grace: time.Hour},
-		FTRL:   ftrl.Params{HashBits: 8}.WithDefaults(),
-		Train:  Schedule{Every: 600, AtMost: 1, Per: time.Hour, Window: 1500},
-		Gate:   eval.Gate{Rows: 600, Confidence: 0.9, Periods: 5, Replicates: 400, PerYear: 100, Slices: []string{"shop.city"}}.WithDefaults(),
+		Inputs:   []bundle.Input{input("shop.x", expr.Float), input("shop.y", expr.Float), input("shop.city", expr.String)},
+		Entity:   []features.Field{{Name: "customer", Kind: expr.String}},
+		Label:    feedback.Label{Join: feedback.ByPrediction, Binary: true, Horizon: 6 * time.Hour, Grace: time.Hour},
+		Learners: []Learner{Learner{FTRL: &ftrl.Params{HashBits: 8}}.WithDefaults()},
+		Train:    Schedule{Every: 600, AtMost: 1, Per: time.Hour, Window: 1500},
+		Gate:     eval.Gate{Rows: 600, Confidence: 0.9, Periods: 5, Replicates: 400, PerYear: 100, Slices: []string{"shop.city"}}.WithDefaults(),
 	}
 }
 

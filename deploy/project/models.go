@@ -72,7 +72,7 @@ func (c cursor) model(name string) Model {
 		},
 		"features": func(c cursor) { m.Features = c.names("view.feature") },
 		"label":    func(c cursor) { c.label(&m.Label) },
-		"learner":  func(c cursor) { c.learner(&m) },
+		"learner":  func(c cursor) { c.learners(&m) },
 		"train":    func(c cursor) { c.train(&m.Train) },
 		"gate":     func(c cursor) { c.gate(&m) },
 		"review": func(c cursor) {
@@ -98,23 +98,6 @@ func (c cursor) label(l *feedback.Label) {
 		"horizon":    func(c cursor) { l.Horizon = c.duration() },
 		"grace":      func(c cursor) { l.Grace = c.duration() },
 	}, nil)
-}
-
-func (c cursor) learner(m *Model) {
-	c.mapping(keys{"ftrl": func(c cursor) {
-		p := &m.FTRL
-		c.mapping(keys{
-			"alpha":     func(c cursor) { p.Alpha = c.above() },
-			"beta":      func(c cursor) { p.Beta = c.above() },
-			"l1":        func(c cursor) { p.L1 = c.amount() },
-			"l2":        func(c cursor) { p.L2 = c.amount() },
-			"hash_bits": func(c cursor) { p.HashBits = c.positive() },
-			"epochs":    func(c cursor) { p.Epochs = c.positive() },
-		}, nil)
-	}}, absent{
-		"gbdt": "this version has no trees yet; write ftrl: {}",
-		"exec": "this version has no learners of other programs yet; write ftrl: {}",
-	})
 }
 
 func (c cursor) train(s *trainer.Schedule) {
@@ -257,11 +240,12 @@ func (c *checker) model(p *Project, m *Model, path []string) {
 	if m.Task == "" {
 		c.fault(at("task"), "missing; write binary or regression")
 	}
-	m.FTRL, m.Train, m.Gate, m.Rollout = m.FTRL.WithDefaults(), m.Train.WithDefaults(), m.Gate.WithDefaults(), m.Rollout.WithDefaults()
+	c.learners(m, at("learner"))
+	m.Train, m.Gate, m.Rollout = m.Train.WithDefaults(), m.Gate.WithDefaults(), m.Rollout.WithDefaults()
 	for _, part := range []struct {
 		key string
 		err error
-	}{{"learner", m.FTRL.Check()}, {"train", m.Train.Check()}, {"gate", m.CheckGate()}, {"rollout", m.Rollout.Check()}} {
+	}{{"train", m.Train.Check()}, {"gate", m.CheckGate()}, {"rollout", m.Rollout.Check()}} {
 		if part.err != nil {
 			c.fault(at(part.key), "%v", part.err)
 		}

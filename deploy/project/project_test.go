@@ -103,8 +103,8 @@ func inGo(t *testing.T) *Project {
 				Label: feedback.Label{
 					Source: "prices", Join: feedback.NextEvent, Value: "abs(close / open - 1.0) >= 0.02", Horizon: 10 * day, Grace: day / 2,
 				},
-				FTRL:  ftrl.Params{Alpha: 0.05, Beta: 2, L1: 0.5, L2: 1, HashBits: 12, Epochs: 3},
-				Train: trainer.Schedule{Every: 500, AtMost: 2, Per: day, Window: 10_000},
+				Learners: []trainer.Learner{{FTRL: &ftrl.Params{Alpha: 0.05, Beta: 2, L1: 0.5, L2: 1, HashBits: 12, Epochs: 3}}},
+				Train:    trainer.Schedule{Every: 500, AtMost: 2, Per: day, Window: 10_000},
 				Gate: eval.Gate{
 					Rows: 800, Confidence: 0.9, Margin: 0.001, Tolerance: 0.05, Slices: []string{"symbol"}, MinSlice: 50,
 					Block: 15 * day, Periods: 10, Replicates: 500, Seed: 3, PerYear: 2,
