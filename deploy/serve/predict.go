@@ -76,7 +76,8 @@ func (s *Server) predictor(name string) (*predictor, error) {
 // columns of one row.
 type question struct {
 	Query
-	id string // empty: the server makes one
+	id      string // empty: the server makes one
+	explain bool   // what made the prediction is asked for, too
 }
 
 // decodeQuestion reads the body of /v1/predict/{model}, and checks what it says
@@ -107,12 +108,14 @@ func (d *decoder) question(q *question, name string) (err error) {
 		}
 	case "id":
 		q.id, err = d.id(name)
+	case "explain":
+		q.explain, err = d.bool(name)
 	case "at_least":
 		err = d.positions(&q.Query)
 	case "wait_ms":
 		err = d.wait(&q.Query)
 	default:
-		err = badRequest("%s is not known; a prediction has entity, request, id, at_least and wait_ms", short(name))
+		err = badRequest("%s is not known; a prediction has entity, request, id, explain, at_least and wait_ms", short(name))
 	}
 	return err
 }
@@ -196,7 +199,7 @@ func (s *Server) predict(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	mem.out = p.appendAnswer(mem.out[:0], now, out)
+	mem.out = p.appendAnswer(mem.out[:0], now, out, q.explain)
 	writeJSON(w, http.StatusOK, mem.out)
 	if s.cfg.Metrics != nil {
 		s.cfg.Metrics.Prediction(p.Name, out.Score.Version, time.Since(start))
@@ -352,7 +355,7 @@ func (s *Server) drain(ctx context.Context) {
 	})
 }
 
-func (p *predictor) appendAnswer(dst []byte, now *loaded, out *feedback.Prediction) []byte {
+func (p *predictor) appendAnswer(dst []byte, now *loaded, out *feedback.Prediction, explain bool) []byte {
 	dst = appendText(append(dst, `{"id":`...), out.ID)
 	dst = appendFloat(append(dst, `,"score":`...), out.Score.Value)
 	dst = appendText(append(dst, `,"model":`...), out.Model)
@@ -366,6 +369,9 @@ func (p *predictor) appendAnswer(dst []byte, now *loaded, out *feedback.Predicti
 	dst = append(append(dst, `,"fingerprints":`...), p.fingerprints...)
 	if now.degraded != "" {
 		dst = appendText(append(dst, `,"degraded":`...), now.degraded)
+	}
+	if explain {
+		dst = p.appendExplanation(dst, now, out)
 	}
 	return append(dst, '}')
 }
