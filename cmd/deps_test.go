@@ -59,7 +59,7 @@ var policy = map[string][]string{
 	"feedback/monitor": {"features", "features/expr", "features/profile", "feedback", "trainer/eval"},
 
 	"trainer":         {"deploy/registry", "features", "features/expr", "feedback", "features/profile", "streams", "streams/pipeline", "trainer/bundle", "trainer/dataset", "trainer/eval", "trainer/learn", "trainer/learn/ftrl"},
-	"trainer/bundle":  {"features", "features/expr", "trainer/learn", "trainer/learn/ftrl"},
+	"trainer/bundle":  {"features", "features/expr", "trainer/learn", "trainer/learn/ftrl", "trainer/learn/trees"},
 	"trainer/dataset": {"features", "features/expr", "features/profile", "trainer/eval", "github.com/goccy/go-yaml"},
 	"trainer/eval":    {},
 	"trainer/learn":   {},
@@ -78,8 +78,9 @@ var policy = map[string][]string{
 	"deploy/sqlfile":  {"modernc.org/sqlite"},
 	"deploy/users":    {"golang.org/x/crypto/bcrypt"},
 
-	"loadtest":        {},
-	"loadtest/clicks": {"loadtest", "trainer/learn", "trainer/learn/ftrl"},
+	"loadtest":            {},
+	"loadtest/clicks":     {"loadtest", "trainer/learn", "trainer/learn/ftrl"},
+	"loadtest/collisions": {"loadtest", "trainer/eval", "trainer/learn", "trainer/learn/gbdt", "trainer/learn/trees"},
 	"loadtest/faults": {
 		"features", "features/featurestest", "features/online", "streams", "streams/codec", "streams/pipeline",
 		"deploy", "deploy/client", "deploy/project", "trainer", // the processes of the loop
