@@ -87,6 +87,7 @@ func New(cfg Config) (*Lookout, error) {
 func (l *Lookout) reset() error {
 	var posts []*post
 	for _, m := range l.cfg.Models {
+		m.Aside = l.aside
 		p, err := newPost(m)
 		if err != nil {
 			return fmt.Errorf("lookout: model %s: %w", m.Name, err)
@@ -200,6 +201,7 @@ func (l *Lookout) serve(ctx context.Context, batch []pipeline.FeedbackAt) error 
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range batch {
+		l.breathe(i)
 		f := &batch[i]
 		switch {
 		case f.Tick != nil:
@@ -225,6 +227,7 @@ func (l *Lookout) know(batch []pipeline.ExampleAt) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range batch {
+		l.breathe(i)
 		e := &batch[i]
 		if e.Kind == feedback.Passed {
 			l.passed.set(e.Partition, e.Known)
@@ -238,6 +241,23 @@ func (l *Lookout) know(batch []pipeline.ExampleAt) {
 		}
 	}
 	l.change(len(batch) > 0)
+}
+
+// aside lets others look at the monitors while something is done that changes
+// none: they must not wait for it. The lock is held before and after.
+func (l *Lookout) aside(do func()) {
+	l.mu.Unlock()
+	defer l.mu.Lock()
+	do()
+}
+
+// breatheEvery is after how many records of a batch others may look.
+const breatheEvery = 64
+
+func (l *Lookout) breathe(i int) {
+	if i%breatheEvery == breatheEvery-1 {
+		l.aside(func() {})
+	}
 }
 
 // report keeps what is to be told, as of a time of the log.

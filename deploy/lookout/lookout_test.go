@@ -318,3 +318,43 @@ func TestRetrain(t *testing.T) {
 		t.Errorf("asked %q, %d failures left", asked, fails)
 	}
 }
+
+// TestReadersGetIn looks at the monitors all the time while they catch up with the
+// log, and from within what is done aside, where a lock that is kept would be the
+// end of it.
+func TestReadersGetIn(t *testing.T) {
+	w := newWorld(t, 1, 30)
+	w.write(36)
+	l := w.lookout(nil)
+	defer l.Close()
+	look := func() (readings int) {
+		l.View("m", func(f *monitor.Fleet) {
+			readings = len(f.Readings())
+			_, _ = f.Reading(monitor.DriftMonitor, "v.b")
+			_ = f.Series("v.b", 0, at(100))
+		})
+		return readings
+	}
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				look()
+			}
+		}
+	}()
+	w.catchUp(l)
+	close(stop)
+	<-stopped
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.aside(func() {
+		if look() == 0 {
+			t.Error("there are no monitors")
+		}
+	})
+}

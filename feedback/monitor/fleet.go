@@ -12,7 +12,8 @@ import (
 	"github.com/millrace/millrace/feedback"
 )
 
-// A Fleet is the monitors of one model. It belongs to one goroutine. What it
+// A Fleet is the monitors of one model. It belongs to one goroutine, but for what
+// Model.Aside says. What it
 // returns is a function of what it was given up to each Tick and Passed, whatever
 // the order and the batches.
 //
@@ -55,6 +56,9 @@ func New(c Config, m Model) (*Fleet, error) {
 		block: int((c.Block + c.Every - 1) / c.Every),
 		looks: int(c.stretch() / c.Every), factor: math.Log(c.Factor), square: c.Factor * c.Factor,
 		work: maxWork, stretches: usualStretches, seed: c.Seed,
+	}
+	if f.model.Aside == nil {
+		f.model.Aside = func(do func()) { do() }
 	}
 	f.alarms = ledger{model: m.Name, every: c.Every, open: map[monitorName]*raised{}}
 	f.seen = newSeen(f)

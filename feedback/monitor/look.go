@@ -27,8 +27,8 @@ func shareOf(part float64) float64 { return 1 - math.Pow(1-statedShare, part) }
 func (s *seen) look() {
 	newest := s.units[len(s.units)-1]
 	if newest.version != s.version || len(s.units) == 1 {
-		s.version = newest.version
-		s.drift = s.reference(newest)
+		drift := s.reference(newest) // others may read while it is made
+		s.version, s.drift = newest.version, drift
 		if s.drift != nil {
 			s.drift.clear()
 			s.pushDrift(newest.at-s.f.window, newest.at)
@@ -105,7 +105,8 @@ func (s *seen) reference(newest *unit) *bank {
 		return nil
 	}
 	to := min(floorDiv(cutoff, s.f.every), newest.at+1)
-	b := s.calibrated(s.within(to-s.f.reference, to), to)
+	var b *bank
+	s.f.model.Aside(func() { b = s.calibrated(s.within(to-s.f.reference, to), to) })
 	if len(s.banks) == keepVersions {
 		s.banks = slices.Delete(s.banks, 0, 1)
 	}
@@ -213,11 +214,13 @@ func (s *seen) calibrateStd(to int64) {
 		return
 	}
 	s.stdSince = to
-	s.std.pool = make([]*slot, end-units[0].at)
+	b := newBank(s.f.setting, s.std.layout, len(s.stdOf), nil) // others may read the one that is at work
+	b.pool = make([]*slot, end-units[0].at)
 	for _, u := range units {
-		s.std.pool[u.at-units[0].at] = s.meansOf(u)
+		b.pool[u.at-units[0].at] = s.meansOf(u)
 	}
-	s.std.calibrate(shareOf(stdPart))
+	s.f.model.Aside(func() { b.calibrate(shareOf(stdPart)) })
+	s.std.pool, s.std.maxima, s.std.units, s.std.up, s.std.down = b.pool, b.maxima, b.units, b.up, b.down
 }
 
 func (s *seen) meansOf(u *unit) *slot {

@@ -151,6 +151,13 @@ type Model struct {
 	// label, in microseconds. Asked for each version once that has answered; not
 	// for 0, the base rate.
 	Version func(number int) (cutoff int64, ok bool)
+
+	// Aside does what takes long, as finding thresholds, which are seconds where there
+	// are many columns. Meanwhile the Fleet may be read, and must not be given
+	// anything: so that whoever guards it can let readers in. It is called with
+	// nothing to do, too, now and then in work that is long in all. Nil: it is done
+	// where it comes up.
+	Aside func(do func())
 }
 
 // The names of columns that every model has, besides its inputs.

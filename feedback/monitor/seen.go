@@ -209,6 +209,7 @@ func (s *seen) tick(t int64) {
 		s.close(at, s.open[at])
 		delete(s.open, at)
 		s.look()
+		s.f.model.Aside(func() {})
 	}
 	s.next = upto
 }

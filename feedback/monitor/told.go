@@ -152,6 +152,7 @@ func (t *told) passed(now int64) {
 		delete(t.open, at)
 		u.settle(t.most)
 		t.decide(at, u)
+		t.f.model.Aside(func() {})
 	}
 	t.next = upto
 }
@@ -219,18 +220,19 @@ func (t *told) push(to int64) {
 	for len(units) > 0 && units[0].rows == 0 {
 		units = units[1:]
 	}
-	t.bank = nil
 	if len(units) < t.f.leastUnits() || end-units[0].at < leastWindows*t.f.window {
+		t.bank = nil
 		return
 	}
 	l := t.cut(units, end)
-	t.bank, t.since = newBank(t.f.setting, l, 1, nil), to
-	t.bank.pool = make([]*slot, end-units[0].at)
+	b := newBank(t.f.setting, l, 1, nil) // others may read the one before it
+	b.pool = make([]*slot, end-units[0].at)
 	for _, u := range units {
-		t.bank.pool[u.at-units[0].at] = slotOfLabels(l, u)
+		b.pool[u.at-units[0].at] = slotOfLabels(l, u)
 	}
-	t.bank.calibrate(shareOf(toldPart))
-	t.bank.state(shareOf(toldPart))
+	t.f.model.Aside(func() { b.calibrate(shareOf(toldPart)) })
+	b.state(shareOf(toldPart))
+	t.bank, t.since = b, to
 	t.pushUnits(end-t.f.reference-1, to)
 }
 
