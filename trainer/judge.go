@@ -92,6 +92,12 @@ func (l *Loop) judgeOn(ctx context.Context, b *book, v, champion *registry.Versi
 	}
 	j := eval.Judge(string(b.model.Task), b.model.Gate, b.model.Label.Horizon, cohort)
 	j.Reasons = append(j.Reasons, notes...)
+	if j.Importance, err = importances(b.model, candidate, rows); err != nil {
+		j.Reasons = append(j.Reasons, fmt.Sprintf("how much each input matters is not known: %v", err))
+	}
+	for _, in := range b.model.Inputs {
+		j.Inputs = append(j.Inputs, in.Name)
+	}
 	report, err := json.Marshal(j)
 	if err != nil {
 		return err
@@ -167,3 +173,32 @@ func scores(b *bundle.Bundle, rows []*row) ([]float64, error) {
 	}
 	return out, nil
 }
+
+// maxExplained is how many of a cohort's rows are explained: with trees one costs
+// as much as many predictions.
+const maxExplained = 1000
+
+// importances says which inputs matter to a candidate, over some of the rows that
+// it was judged on; none where the model cannot say.
+func importances(m *Model, candidate *bundle.Bundle, rows []*row) ([]eval.Importance, error) {
+	n := min(len(rows), maxExplained)
+	parts, values := make([][]float64, n), map[string][]string{}
+	for i := range n {
+		r := rows[i*len(rows)/n]
+		e, err := candidate.Explain(r.Vector)
+		if errors.Is(err, bundle.ErrNoExplanation) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("bundle %.12s: prediction %s: %w", candidate.ID(), r.ID, err)
+		}
+		parts[i] = e.ByInput
+		for _, column := range m.Gate.Slices {
+			values[column] = append(values[column], m.slice(column, r))
+		}
+	}
+	return eval.Importances(parts, m.Gate.Slices, values, minExplained), nil
+}
+
+// minExplained is the rows of a slice below which its importance is not told.
+const minExplained = 30

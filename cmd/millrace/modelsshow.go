@@ -142,6 +142,9 @@ func (p *versionPage) print(w io.Writer) error {
 		if err := printJudgement(w, &j, versionName(*p.Baseline)); err != nil {
 			return err
 		}
+		if err := printImportance(w, &j); err != nil {
+			return err
+		}
 	}
 	if err := printFields(w, "what it was trained on", p.Lineage.Spec); err != nil {
 		return err

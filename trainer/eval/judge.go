@@ -34,6 +34,11 @@ type Judgement struct {
 	Candidate Quality           `json:"candidate"`
 	Champion  Quality           `json:"champion"`
 	Slices    []SliceReport     `json:"slices,omitempty"` // by column in the gate's order, then by value
+
+	// How much each of the candidate's inputs matters on these rows, by slice; Judge
+	// leaves both to whoever has the models.
+	Inputs     []string     `json:"inputs,omitempty"`
+	Importance []Importance `json:"importance,omitempty"`
 }
 
 // Judge judges a cohort's candidate against its champion, paired row by row.
