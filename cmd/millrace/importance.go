@@ -18,6 +18,11 @@ const (
 // printImportance prints how much each input moves a version's scores, over all
 // rows that it was judged on and in the largest slices.
 func printImportance(w io.Writer, j *eval.Judgement) error {
+	for _, s := range j.Importance {
+		if len(s.Inputs) != len(j.Inputs) {
+			return nil // no judge writes that
+		}
+	}
 	if len(j.Importance) == 0 {
 		return nil
 	}

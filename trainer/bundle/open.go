@@ -197,12 +197,9 @@ func (b *Bundle) load() error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", TransformName, err)
 	}
-	model, err := newModel(&b.manifest, t)
+	model, err := openModel(&b.manifest, t, b.files[WeightsName])
 	if err != nil {
-		return fmt.Errorf("%s: %w", ManifestName, err)
-	}
-	if err := model.UnmarshalBinary(b.files[WeightsName]); err != nil {
-		return fmt.Errorf("%s: %w", WeightsName, err)
+		return err
 	}
 	b.scorer.task, b.scorer.transform, b.scorer.model = b.manifest.Task, t, model
 	if err := checkGolden(b.files[GoldenName], b.manifest.Inputs, b.Score); err != nil {

@@ -176,12 +176,13 @@ func TestWriteRefuses(t *testing.T) {
 		"manifest.json: params: ftrl: alpha -1": func(w *world) {
 			w.contents.Manifest.Params = json.RawMessage(strings.Replace(string(w.contents.Manifest.Params), `"alpha":0.1`, `"alpha":-1`, 1))
 		},
-		`learner "gbdt"; this version of millrace has ftrl`: func(w *world) { w.contents.Manifest.Learner = "gbdt" },
-		`task "ranking" is neither`:                         func(w *world) { w.contents.Manifest.Task = "ranking" },
-		`file "../x": a name has`:                           func(w *world) { w.contents.Extra["../x"] = nil },
-		`file "weights.bin": a name has`:                    func(w *world) { w.contents.Extra["weights.bin"] = nil },
-		`file "a.": a name has`:                             func(w *world) { w.contents.Extra["a."] = nil },
-		`file "manifest.sig": a name has`:                   func(w *world) { w.contents.Extra["manifest.sig"] = nil },
+		`learner "oracle"; this version of millrace has ftrl, gbdt and exec`: func(w *world) { w.contents.Manifest.Learner = "oracle" },
+		`its form is "", and learner gbdt has "categories"`:                  func(w *world) { w.contents.Manifest.Learner = "gbdt" },
+		`task "ranking" is neither`:                                          func(w *world) { w.contents.Manifest.Task = "ranking" },
+		`file "../x": a name has`:                                            func(w *world) { w.contents.Extra["../x"] = nil },
+		`file "weights.bin": a name has`:                                     func(w *world) { w.contents.Extra["weights.bin"] = nil },
+		`file "a.": a name has`:                                              func(w *world) { w.contents.Extra["a."] = nil },
+		`file "manifest.sig": a name has`:                                    func(w *world) { w.contents.Extra["manifest.sig"] = nil },
 		"33 files; there may be 32": func(w *world) {
 			for i := range 29 {
 				w.contents.Extra["x"+string(rune('a'+i%26))+string(rune('0'+i/26))] = nil
