@@ -15,6 +15,7 @@ import (
 	"github.com/apache/arrow/go/v15/parquet/compress"
 	"github.com/apache/arrow/go/v15/parquet/file"
 	"github.com/apache/arrow/go/v15/parquet/metadata"
+	"github.com/apache/arrow/go/v15/parquet/schema"
 )
 
 const tempPrefix = ".writing-"
@@ -136,23 +137,21 @@ const zstdLevel = 1
 
 // encode writes t as one Parquet file with one row group. Values are plain,
 // texts by dictionary while that stays small, all compressed by zstd.
-func encode(w io.Writer, h Header, t *table) (err error) {
+func encode(w io.Writer, h Header, t *table) error {
 	root, err := t.schema()
 	if err != nil {
 		return err
 	}
-	properties := []parquet.WriterProperty{
-		parquet.WithVersion(parquet.V2_6),
-		parquet.WithCompression(compress.Codecs.Zstd),
-		parquet.WithCompressionLevel(zstdLevel),
-		parquet.WithDictionaryDefault(false),
-		parquet.WithCreatedBy("millrace"),
-	}
-	for _, c := range t.columns {
-		if c.typ == parquet.Types.ByteArray {
-			properties = append(properties, parquet.WithDictionaryFor(c.name, true))
+	return writing(w, root, func(pw *file.Writer) error {
+		if t.rows == 0 {
+			return nil
 		}
-	}
+		return encodeRows(pw.AppendRowGroup(), t)
+	}, file.WithWriteMetadata(h.metadata()))
+}
+
+// writing writes a Parquet file whose row groups fill appends.
+func writing(w io.Writer, root *schema.GroupNode, fill func(*file.Writer) error, options ...file.WriteOption) (err error) {
 	sink := &sticky{w: w}
 	defer func() {
 		if p := recover(); p != nil { // arrow's way to say that some writes failed
@@ -162,13 +161,27 @@ func encode(w io.Writer, h Header, t *table) (err error) {
 			err = sink.err
 		}
 	}()
-	pw := file.NewParquetWriter(sink, root, file.WithWriterProps(parquet.NewWriterProperties(properties...)), file.WithWriteMetadata(h.metadata()))
-	if t.rows > 0 {
-		if err := encodeRows(pw.AppendRowGroup(), t); err != nil {
-			return err
-		}
+	pw := file.NewParquetWriter(sink, root, append(options, file.WithWriterProps(propertiesOf(root)))...)
+	if err := fill(pw); err != nil {
+		return err
 	}
 	return pw.Close()
+}
+
+func propertiesOf(root *schema.GroupNode) *parquet.WriterProperties {
+	properties := []parquet.WriterProperty{
+		parquet.WithVersion(parquet.V2_6),
+		parquet.WithCompression(compress.Codecs.Zstd),
+		parquet.WithCompressionLevel(zstdLevel),
+		parquet.WithDictionaryDefault(false),
+		parquet.WithCreatedBy("millrace"),
+	}
+	for i := range root.NumFields() {
+		if c, ok := root.Field(i).(*schema.PrimitiveNode); ok && c.PhysicalType() == parquet.Types.ByteArray {
+			properties = append(properties, parquet.WithDictionaryFor(c.Name(), true))
+		}
+	}
+	return parquet.NewWriterProperties(properties...)
 }
 
 func encodeRows(group file.SerialRowGroupWriter, t *table) error {
