@@ -6,6 +6,11 @@ import (
 	"github.com/millrace/millrace/trainer/learn"
 )
 
+var (
+	_ learn.Model     = (*Model)(nil)
+	_ learn.Explainer = (*Model)(nil)
+)
+
 // A Model scores rows by an ensemble. Its methods may be called at once, but for
 // UnmarshalBinary. It implements learn.Model and learn.Explainer over the dense
 // values of a row, as they are, NaN where missing.
@@ -15,6 +20,7 @@ type Model struct {
 	walks    []walk // of the trees, in their order
 	columns  []column
 	sets     [][]uint64
+	shap     shap
 	fast     bool // rows are laid out in columns before trees are walked
 }
 
@@ -30,6 +36,7 @@ func New(e *Ensemble, task learn.Task) (*Model, error) {
 	}
 	m := &Model{ensemble: e, task: task}
 	m.layout()
+	m.shap = newShap(e, m.walks)
 	return m, nil
 }
 

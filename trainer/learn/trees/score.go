@@ -74,7 +74,7 @@ func (m *Model) follow(w *walk, x []float64) float64 {
 		v := x[c.feature]
 		right := uint32(0)
 		if c.set {
-			if !in(m.sets[math.Float64bits(s.threshold)], v, c.left) {
+			if v == v && !in(m.sets[math.Float64bits(s.threshold)], v) || v != v && !c.left {
 				right = 1
 			}
 		} else if c.value(v) > s.threshold {
@@ -84,12 +84,8 @@ func (m *Model) follow(w *walk, x []float64) float64 {
 	}
 }
 
-// in says whether x is in the set: a whole number that is, or a missing value
-// where missing says so.
-func in(set []uint64, x float64, missing bool) bool {
-	if x != x {
-		return missing
-	}
+// in says whether x is a whole number that is in the set.
+func in(set []uint64, x float64) bool {
 	if !(x >= 0 && x < float64(len(set)*64)) {
 		return false
 	}
