@@ -11,6 +11,7 @@ type maker struct {
 	features, classes, trees, depth int
 	sets, zeros                     bool    // some splits have a set, or take 0 as missing
 	stop                            float64 // probability that a node above depth is a leaf
+	noCover                         float64 // probability that no training row came to a node
 }
 
 func (m maker) ensemble() *Ensemble {
@@ -32,6 +33,9 @@ func (m maker) ensemble() *Ensemble {
 // grow appends a node and what is below it, in preorder.
 func (m maker) grow(t *Tree, depth int, cover float64) int32 {
 	at := int32(len(t.Nodes))
+	if m.Float64() < m.noCover {
+		cover = 0
+	}
 	if depth == m.depth || depth > 0 && m.Float64() < m.stop {
 		t.Nodes = append(t.Nodes, Node{Feature: -1, Value: m.NormFloat64(), Cover: cover})
 		return at

@@ -38,7 +38,7 @@ func (m maker) model(t testing.TB) *Model {
 	return made
 }
 
-func bits(x []float64) []uint64 {
+func patterns(x []float64) []uint64 {
 	b := make([]uint64, len(x))
 	for i := range x {
 		b[i] = math.Float64bits(x[i])
@@ -59,7 +59,7 @@ func TestMarginsAreThoseOfTheDefinition(t *testing.T) {
 			for i := range rows {
 				row := x[i*k.features : (i+1)*k.features]
 				want := naive(m.Ensemble(), row)
-				if got := m.Margins(nil, row); !slices.Equal(bits(got), bits(want)) {
+				if got := m.Margins(nil, row); !slices.Equal(patterns(got), patterns(want)) {
 					t.Fatalf("%s, seed %d: row %v has margins %v, want %v", name, seed, row, got, want)
 				}
 				if k.classes < 2 {
