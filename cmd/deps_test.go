@@ -69,6 +69,7 @@ var policy = map[string][]string{
 	},
 
 	"trainer/learn/ftrl":      {"trainer/learn"},
+	"trainer/learn/gbdt":      {"trainer/learn", "trainer/learn/trees"},
 	"trainer/learn/learntest": {"trainer/learn"},
 	"trainer/learn/trees":     {"trainer/learn"},
 

@@ -1,0 +1,310 @@
+package gbdt
+
+import (
+	"math"
+
+	"github.com/millrace/millrace/trainer/learn/trees"
+)
+
+// small is how many rows of a node are not worth a second thread.
+const small = 1 << 12
+
+// maxLeaf bounds what a leaf adds to a log-odds, before the rate.
+const maxLeaf = 50
+
+// A growth is a tree that grows. Its rows are sorted by leaf, and in their own
+// order within one.
+type growth struct {
+	*fitter
+	rows, spare []uint32
+	nodes       []trees.Node
+	leaves      []region
+	columns     []bool // that the tree may split on
+}
+
+// A region is the rows of a node: rows[lo:hi].
+type region struct {
+	node   int32
+	lo, hi int
+}
+
+// grow returns the next tree of a class, whose leaves are added to the margins.
+// It is nil where no split gains anything.
+func (f *fitter) grow(class, round int) *trees.Tree {
+	f.measureClass(class, round)
+	g := &growth{fitter: f, rows: f.rows, spare: f.spare, leaves: f.leaves[:0], columns: f.columns}
+	f.drawColumns(class)
+	for i := range g.rows {
+		g.rows[i] = uint32(i)
+	}
+	g.nodes = append(g.nodes, trees.Node{Feature: -1})
+	h := f.take()
+	best := g.search(h, nil, region{0, 0, len(g.rows)}, f.m.total, sums{})
+	g.divide(region{0, 0, len(g.rows)}, h, best[0], f.m.total, f.p.Depth)
+	if f.ctx.Err() != nil || len(g.nodes) == 1 && !f.samples() {
+		return nil
+	}
+	f.leaves = g.leaves
+	g.finish(class)
+	return &trees.Tree{Class: class, Nodes: g.nodes}
+}
+
+// drawColumns chooses the columns of a tree: at least one.
+func (f *fitter) drawColumns(class int) {
+	any := false
+	for j := range f.columns {
+		f.columns[j] = f.p.SampleColumns >= 1 || f.drawn(uint64(j+1)<<32+uint64(class)<<48, f.p.SampleColumns)
+		any = any || f.columns[j]
+	}
+	if !any && len(f.columns) > 0 {
+		f.columns[f.draw%uint64(len(f.columns))] = true
+	}
+}
+
+// divide splits a node and what comes below it. It takes the histogram, which is
+// nil where no deeper split may follow.
+func (g *growth) divide(r region, h histogram, s split, total sums, depth int) {
+	if s.column < 0 || g.ctx.Err() != nil {
+		g.give(h)
+		g.leaf(r, total)
+		return
+	}
+	c := &g.t.columns[s.column]
+	right := total.minus(s.left)
+	if !s.missing {
+		s.missingLeft = s.left.h > right.h // new to the node: with most rows
+	}
+	middle := r.lo + g.partition(r, s)
+	at := int32(len(g.nodes))
+	g.nodes = append(g.nodes, trees.Node{Feature: -1})
+	left := region{at, r.lo, middle}
+	a, b := split{column: -1}, split{column: -1}
+	var hl, hr histogram
+	if depth > 1 {
+		// Counted are the rows of the smaller child; the rest are those of the other.
+		few := g.take()
+		if left.hi-left.lo <= r.hi-middle {
+			best := g.search(few, h, left, s.left, right)
+			hl, hr, a, b = few, h, best[0], best[1]
+		} else {
+			best := g.search(few, h, region{-1, middle, r.hi}, right, s.left)
+			hl, hr, a, b = h, few, best[1], best[0]
+		}
+	} else {
+		g.give(h)
+	}
+	g.divide(left, hl, a, s.left, depth-1)
+	to := int32(len(g.nodes))
+	g.nodes = append(g.nodes, trees.Node{Feature: -1})
+	g.divide(region{to, middle, r.hi}, hr, b, right, depth-1)
+	g.nodes[r.node] = g.node(c, s, at, to)
+}
+
+func (g *growth) node(c *column, s split, left, right int32) trees.Node {
+	n := trees.Node{Feature: int32(c.feature), Left: left, Right: right, MissingLeft: s.missingLeft}
+	n.Cover = g.nodes[left].Cover + g.nodes[right].Cover
+	switch {
+	case c.bin != nil:
+		for _, b := range s.set {
+			category := c.names[b]
+			for len(n.Set) <= category/64 {
+				n.Set = append(n.Set, 0)
+			}
+			n.Set[category/64] |= 1 << (category % 64)
+		}
+	case s.bin <= len(c.upper):
+		n.Threshold = c.upper[s.bin-1]
+	default: // missing against all others
+		n.Threshold = math.MaxFloat64
+	}
+	return n
+}
+
+func (g *growth) leaf(r region, total sums) {
+	gr, h := float64(float64(total.g)*g.m.unitG), float64(float64(total.h)*g.m.unitH)
+	v := -gr / (h + g.p.Lambda)
+	if g.link != trees.Identity {
+		v = min(max(v, -maxLeaf), maxLeaf)
+	}
+	g.nodes[r.node] = trees.Node{Feature: -1, Value: float64(v * g.p.Rate)}
+	g.leaves = append(g.leaves, r)
+	// The cover is needed by the nodes above, which are finished after their leaves.
+	cover := float64(r.hi - r.lo)
+	if g.s.weight != nil {
+		cover = 0
+		for _, i := range g.rows[r.lo:r.hi] {
+			cover += g.s.weight[i]
+		}
+	}
+	g.nodes[r.node].Cover = cover
+}
+
+// finish adds the leaves to the margins.
+func (g *growth) finish(class int) {
+	margin := g.margins[class]
+	parallel(g.threads, len(g.leaves), func(k int) {
+		r := g.leaves[k]
+		v := g.nodes[r.node].Value
+		for _, i := range g.rows[r.lo:r.hi] {
+			margin[i] += v
+		}
+	})
+}
+
+// search fills h with the sums of a region and takes them from rest, if there is
+// one. It returns the best split of the region, and that of the rest.
+func (g *growth) search(h, rest histogram, r region, total, restTotal sums) [2]split {
+	blocks := len(g.t.blocks)
+	threads := g.threads
+	if r.hi-r.lo < small {
+		threads = 1
+	}
+	found := g.found[:blocks]
+	parallel(threads, blocks, func(b int) {
+		columns := g.t.of(b)
+		g.count(h, b, r)
+		f := g.finders[b]
+		f.p, f.unitG, f.unitH = g.p, g.m.unitG, g.m.unitH
+		f.floor = g.floor
+		f.minH = int64(min(math.Ceil(g.p.MinChild/g.m.unitH), 1<<62))
+		found[b][0] = g.best(f, h, b, total)
+		if rest != nil {
+			rest[b].subtract(&h[b], columns)
+			if g.m.shared == nil {
+				rest[blocks+b].subtract(&h[blocks+b], columns)
+			}
+			found[b][1] = g.best(f, rest, b, restTotal)
+		}
+	})
+	best := [2]split{{column: -1}, {column: -1}}
+	for b := range found {
+		for k := range best {
+			if s := found[b][k]; s.column >= 0 && (best[k].column < 0 || s.gain > best[k].gain) {
+				best[k] = s
+			}
+		}
+	}
+	return best
+}
+
+func (g *growth) count(h histogram, b int, r region) {
+	columns := g.t.of(b)
+	words, rows := g.t.blocks[b], g.rows[r.lo:r.hi]
+	for j := range columns {
+		clear(h[b][j][:])
+	}
+	if g.m.shared != nil {
+		if len(rows) == len(words) {
+			h[b].addAll(words, g.m.shared, len(columns))
+			return
+		}
+		h[b].add(words, g.m.shared, rows, len(columns))
+		return
+	}
+	second := len(g.t.blocks) + b
+	for j := range columns {
+		clear(h[second][j][:])
+	}
+	h[b].add(words, g.m.g, rows, len(columns))
+	h[second].add(words, g.m.h, rows, len(columns))
+}
+
+func (g *growth) best(f *finder, h histogram, b int, total sums) split {
+	f.begin(total)
+	for j := range g.t.of(b) {
+		at := b*width + j
+		if !g.columns[at] {
+			continue
+		}
+		c := &g.t.columns[at]
+		var second *[256]int64
+		if g.m.shared == nil {
+			second = &h[len(g.t.blocks)+b][j]
+		}
+		bins := f.load(c, &h[b][j], second)
+		if c.bin != nil {
+			f.categories(at, c, bins)
+		} else {
+			f.number(at, c, bins)
+		}
+	}
+	return f.best
+}
+
+// partition sorts the rows of a region by side, each side in the order that it
+// had, and returns how many go left.
+func (g *growth) partition(r region, s split) int {
+	var left [256]uint8
+	if s.set != nil {
+		for _, b := range s.set {
+			left[b] = 1
+		}
+	} else {
+		for b := 1; b <= s.bin; b++ {
+			left[b] = 1
+		}
+	}
+	if left[0] = 0; s.missingLeft {
+		left[0] = 1
+	}
+	words, shift := g.t.blocks[s.column/width], 8*(s.column%width)
+	rows, spare := g.rows[r.lo:r.hi], g.spare[r.lo:r.hi]
+	threads := g.threads
+	if len(rows) < small {
+		threads = 1
+	}
+	// Each part is sorted in its own place, then the parts are put together.
+	parts := (len(rows) + chunk - 1) / chunk
+	lefts := g.lefts[:parts]
+	parallel(threads, parts, func(k int) {
+		lo, hi := k*chunk, min(k*chunk+chunk, len(rows))
+		lefts[k] = sides(rows[lo:hi], spare[lo:hi], words, shift, &left)
+	})
+	n := 0
+	for k, m := range lefts {
+		n += copy(rows[n:], rows[k*chunk:][:m])
+	}
+	at := n
+	for k, m := range lefts {
+		at += copy(rows[at:], spare[k*chunk:min(k*chunk+chunk, len(rows))-m])
+	}
+	return n
+}
+
+// sides leaves the rows that go left at the beginning of rows, and writes the
+// others to spare. It has no branch that depends on the rows.
+func sides(rows, spare []uint32, words []uint64, shift int, left *[256]uint8) int {
+	spare = spare[:len(rows)]
+	n := 0
+	for i, row := range rows {
+		rows[n] = row
+		spare[i-n] = row
+		n += int(left[uint8(words[row]>>shift)])
+	}
+	return n
+}
+
+// take gives a histogram from the pool; give puts it back.
+func (f *fitter) take() histogram {
+	if n := len(f.pool); n > 0 {
+		h := f.pool[n-1]
+		f.pool = f.pool[:n-1]
+		if len(h) >= f.blocksNeeded() {
+			return h
+		}
+	}
+	return make(histogram, f.blocksNeeded())
+}
+
+func (f *fitter) blocksNeeded() int {
+	if f.m.shared == nil {
+		return 2 * len(f.t.blocks)
+	}
+	return len(f.t.blocks)
+}
+
+func (f *fitter) give(h histogram) {
+	if h != nil {
+		f.pool = append(f.pool, h)
+	}
+}
