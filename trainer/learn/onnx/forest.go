@@ -1,0 +1,210 @@
+package onnx
+
+import (
+	"fmt"
+	"slices"
+)
+
+var modeNames = []string{"BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ", "BRANCH_MEMBER", "LEAF"}
+
+func toSlice[T float32 | float64](floats []float32, doubles []float64) []T {
+	v := make([]T, 0, len(floats)+len(doubles))
+	for _, x := range floats {
+		v = append(v, T(x))
+	}
+	for _, x := range doubles {
+		v = append(v, T(x))
+	}
+	return v
+}
+
+// numbers returns the floats of an attribute, or of the tensor that may stand for it.
+func numbers[T float32 | float64](n *node, name string) []T {
+	list := n.floats(name)
+	if t := n.tensor(name + "_as_tensor"); t != nil {
+		if len(list) > 0 || !t.typ.isFloat() {
+			n.fail("attribute %s and its tensor do not go together", name)
+		}
+		return toSlice[T](t.f, t.d)
+	}
+	return toSlice[T](list, nil)
+}
+
+// readForest reads the attributes of TreeEnsembleClassifier and
+// TreeEnsembleRegressor; votes are called class and target there.
+func readForest[T float32 | float64](n *node, votes string, targets, features int) (*forestSpec[T], error) {
+	n.ignore("nodes_hitrates", "nodes_hitrates_as_tensor")
+	trees, ids := n.ints("nodes_treeids"), n.ints("nodes_nodeids")
+	columns, modes, missing := n.ints("nodes_featureids"), n.strings("nodes_modes"), n.ints("nodes_missing_value_tracks_true")
+	yes, no, thresholds := n.ints("nodes_truenodeids"), n.ints("nodes_falsenodeids"), numbers[T](n, "nodes_values")
+	base := numbers[T](n, "base_values")
+	if n.err != nil {
+		return nil, n.err
+	}
+	count := len(ids)
+	for _, l := range []int{len(trees), len(columns), len(modes), len(yes), len(no), len(thresholds)} {
+		if l != count {
+			return nil, fmt.Errorf("its lists of nodes have %d and %d entries", count, l)
+		}
+	}
+	if count == 0 || count > maxTreeNodes || missing != nil && len(missing) != count {
+		return nil, fmt.Errorf("%d nodes (and %d missing_value_tracks_true) are not supported; the limit is %d", count, len(missing), maxTreeNodes)
+	}
+	s := &forestSpec[T]{targets: targets, features: features, base: base, aggregate: "SUM"}
+	at := make(map[[2]int64]int32, count) // a node's place among the splits, or ^ among the leaves
+	for i, id := range ids {
+		key := [2]int64{trees[i], id}
+		if _, twice := at[key]; twice {
+			return nil, fmt.Errorf("node %d of tree %d is there twice", id, trees[i])
+		}
+		m := slices.Index(modeNames, modes[i])
+		switch {
+		case m < 0 || mode(m) == modeMember:
+			return nil, fmt.Errorf("a node's mode %q is not supported", modes[i])
+		case mode(m) == modeLeaf:
+			at[key] = ^int32(len(s.leaves))
+			s.leaves = append(s.leaves, nil)
+		default:
+			if columns[i] < 0 || columns[i] >= int64(features) {
+				return nil, fmt.Errorf("a tree asks for column %d of %d", columns[i], features)
+			}
+			at[key] = int32(len(s.splits))
+			s.splits = append(s.splits, splitSpec[T]{
+				threshold: thresholds[i], feature: int32(columns[i]), mode: mode(m),
+				missing: missing != nil && missing[i] != 0,
+			})
+		}
+	}
+	return s, s.link(n, votes, trees, ids, yes, no, at)
+}
+
+// link sets the children of the splits, the roots and the votes of the leaves.
+func (s *forestSpec[T]) link(n *node, votes string, trees, ids, yes, no []int64, at map[[2]int64]int32) error {
+	started := make(map[int64]bool)
+	for i := range ids {
+		place := at[[2]int64{trees[i], ids[i]}]
+		if !started[trees[i]] { // the first node of a tree is its root
+			started[trees[i]] = true
+			s.roots = append(s.roots, place)
+		}
+		if place < 0 {
+			continue
+		}
+		left, ok1 := at[[2]int64{trees[i], yes[i]}]
+		right, ok2 := at[[2]int64{trees[i], no[i]}]
+		if !ok1 || !ok2 {
+			return fmt.Errorf("node %d of tree %d has children %d and %d, which are not all there", ids[i], trees[i], yes[i], no[i])
+		}
+		s.splits[place].yes, s.splits[place].no = left, right
+	}
+	treeIDs, nodeIDs := n.ints(votes+"_treeids"), n.ints(votes+"_nodeids")
+	targets, weights := n.ints(votes+"_ids"), numbers[T](n, votes+"_weights")
+	if len(treeIDs) != len(targets) || len(nodeIDs) != len(targets) || len(weights) != len(targets) {
+		return fmt.Errorf("its lists of votes have %d, %d, %d and %d entries", len(treeIDs), len(nodeIDs), len(targets), len(weights))
+	}
+	for i, target := range targets {
+		place, ok := at[[2]int64{treeIDs[i], nodeIDs[i]}]
+		if !ok {
+			return fmt.Errorf("a vote is at node %d of tree %d, which is not there", nodeIDs[i], treeIDs[i])
+		}
+		if target < 0 || target >= int64(s.targets) {
+			return fmt.Errorf("a leaf votes for target %d of %d", target, s.targets)
+		}
+		if place < 0 {
+			s.leaves[^place] = append(s.leaves[^place], flatVote[T]{int32(target), weights[i]})
+		}
+	}
+	return n.err
+}
+
+// readForest5 reads the attributes of TreeEnsemble.
+func readForest5[T float32 | float64](n *node, features int) (*forestSpec[T], post, error) {
+	n.ignore("nodes_hitrates")
+	aggregate, after, targets := n.int("aggregate_function", 1), n.int("post_transform", 0), n.int("n_targets", 1)
+	columns, missing, roots := n.ints("nodes_featureids"), n.ints("nodes_missing_value_tracks_true"), n.ints("tree_roots")
+	children := [2][]int64{n.ints("nodes_truenodeids"), n.ints("nodes_falsenodeids")}
+	leafs := [2][]int64{n.ints("nodes_trueleafs"), n.ints("nodes_falseleafs")}
+	modes, splits, weights := n.tensor("nodes_modes"), n.tensor("nodes_splits"), n.tensor("leaf_weights")
+	members, targetIDs := n.tensor("membership_values"), n.ints("leaf_targetids")
+	if n.err != nil || modes == nil || splits == nil || weights == nil || modes.typ != uint8Type {
+		return nil, 0, errFirst(n.err, fmt.Errorf("nodes_modes, nodes_splits or leaf_weights are left out or of another type"))
+	}
+	thresholds, values := toSlice[T](splits.f, splits.d), toSlice[T](weights.f, weights.d)
+	count := len(columns)
+	for _, l := range []int{len(modes.i), len(thresholds), len(children[0]), len(children[1]), len(leafs[0]), len(leafs[1])} {
+		if l != count {
+			return nil, 0, fmt.Errorf("its lists of nodes have %d and %d entries", count, l)
+		}
+	}
+	if count == 0 || count > maxTreeNodes || missing != nil && len(missing) != count || len(values) != len(targetIDs) || len(values) > maxTreeNodes {
+		return nil, 0, fmt.Errorf("%d nodes and %d leaves (%d targets) are not supported; the limit is %d", count, len(values), len(targetIDs), maxTreeNodes)
+	}
+	if aggregate < 0 || aggregate > 3 || after < 0 || after > int64(postProbit) || targets < 1 || targets > maxCells {
+		return nil, 0, fmt.Errorf("aggregate_function %d, post_transform %d or n_targets %d is not supported", aggregate, after, targets)
+	}
+	s := &forestSpec[T]{targets: int(targets), features: features, aggregate: []string{"AVERAGE", "SUM", "MIN", "MAX"}[aggregate]}
+	for i := range count {
+		node := splitSpec[T]{threshold: thresholds[i], mode: mode(modes.i[i]), missing: missing != nil && missing[i] != 0}
+		if columns[i] < 0 || columns[i] >= int64(features) || node.mode > modeMember {
+			return nil, 0, fmt.Errorf("node %d asks for column %d of %d in mode %d", i, columns[i], features, node.mode)
+		}
+		node.feature = int32(columns[i])
+		if node.mode == modeMember {
+			node.set = int32(len(s.sets))
+			s.sets = append(s.sets, nil)
+		}
+		for side, child := range []*int32{&node.yes, &node.no} {
+			to, leaf := children[side][i], leafs[side][i] != 0
+			if to < 0 || leaf && to >= int64(len(values)) || !leaf && to >= int64(count) {
+				return nil, 0, fmt.Errorf("node %d has a child %d, which is not there", i, to)
+			}
+			if *child = int32(to); leaf {
+				*child = ^*child
+			}
+		}
+		s.splits = append(s.splits, node)
+	}
+	for _, root := range roots {
+		if root < 0 || root >= int64(count) {
+			return nil, 0, fmt.Errorf("a tree begins at node %d of %d", root, count)
+		}
+		s.roots = append(s.roots, int32(root))
+	}
+	for i, target := range targetIDs {
+		if target < 0 || target >= targets {
+			return nil, 0, fmt.Errorf("a leaf votes for target %d of %d", target, targets)
+		}
+		s.leaves = append(s.leaves, []flatVote[T]{{int32(target), values[i]}})
+	}
+	return s, post(after), s.readSets(members)
+}
+
+// readSets reads the members of the sets, in the order of their nodes; NaN ends one.
+func (s *forestSpec[T]) readSets(members *constant) error {
+	if len(s.sets) == 0 {
+		return nil
+	}
+	if members == nil {
+		return fmt.Errorf("it has no membership_values")
+	}
+	at, set := 0, make(map[T]bool)
+	for _, v := range append(toSlice[T](members.f, members.d), nanOf[T]()) {
+		if v == v {
+			set[v] = true
+			continue
+		}
+		if at < len(s.sets) {
+			s.sets[at] = set
+		}
+		at, set = at+1, make(map[T]bool)
+	}
+	if at < len(s.sets) {
+		return fmt.Errorf("membership_values are %d sets for %d nodes", at, len(s.sets))
+	}
+	return nil
+}
+
+func nanOf[T float32 | float64]() T {
+	var zero T
+	return zero / zero
+}
