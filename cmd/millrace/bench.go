@@ -15,6 +15,7 @@ import (
 type benchCmd struct {
 	Trades  benchTradesCmd  `cmd:"" help:"Events per second and latency with trades of 5,000 symbols."`
 	Learner benchLearnerCmd `cmd:"" help:"Rows per second and log loss of learning from clicks."`
+	Trees   benchTreesCmd   `cmd:"" help:"CPU seconds, latency and AUC of trees with measurements of collisions, and those of other learners of trees."`
 }
 
 type benchTradesCmd struct {

@@ -55,7 +55,7 @@ func TestSharedScripts(t *testing.T) {
 // commands are what scripts have besides those of testscript.
 var commands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
 	"exits": exits, "expand": expand, "long": long, "ready": ready, "waitfor": waitFor, "hang": hang, "closed": closed,
-	"registry": doInRegistry,
+	"registry": doInRegistry, "collisions": writeCollisions,
 }
 
 // setup gives a script the environment of its commands, a free port by each name.
