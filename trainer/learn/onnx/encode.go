@@ -46,12 +46,6 @@ func imputer(c *compiler, n *node, in []*value) ([]*value, error) {
 	switch {
 	case x.typ == float32Type && len(floats) > 0:
 		c.do(n, x.size(), imputed(x, y, width, missing, floats))
-	case x.typ == float64Type && len(floats) > 0:
-		doubles := make([]float64, len(floats))
-		for i, v := range floats {
-			doubles[i] = float64(v)
-		}
-		c.do(n, x.size(), imputed(x, y, width, float64(missing), doubles))
 	case x.typ == int64Type && len(ints) > 0:
 		c.do(n, x.size(), imputed(x, y, width, missingInt, ints))
 	default:
@@ -60,7 +54,7 @@ func imputer(c *compiler, n *node, in []*value) ([]*value, error) {
 	return []*value{y}, nil
 }
 
-func imputed[T number](x, y *value, width int, missing T, values []T) step {
+func imputed[T float32 | int64](x, y *value, width int, missing T, values []T) step {
 	return func(st *state) {
 		from, to := of[T](&st.slots[x.slot]), of[T](&st.slots[y.slot])
 		for i, v := range from {
