@@ -23,12 +23,12 @@ const binRows = 200_000
 type column struct {
 	feature int
 	bins    int // in use, with bin 0
-	missing bool
 	upper   []float64
-	inf     bool   // +Inf is a value: it exceeds every threshold
-	names   []int  // of a category: which one a bin from 1 on is
-	bin     []byte // of a category
-	other   int    // the bin of rare categories; 0: there is none
+	ladder  [256]float64 // upper, and then +Inf
+	inf     bool         // +Inf is a value: it exceeds every threshold
+	names   []int        // of a category: which one a bin from 1 on is
+	bin     []byte       // of a category
+	other   int          // the bin of rare categories; 0: there is none
 }
 
 // A point is a distinct value and its weight.
@@ -36,53 +36,123 @@ type point struct {
 	v, w float64
 }
 
-// fit makes the column of a feature. It reports whether there is anything to
-// split on.
-func fit(s *sample, feature, bins int) (column, bool) {
-	c := column{feature: feature}
-	points := s.points(feature, &c)
-	if s.d.Categories != nil && s.d.Categories[feature] > 0 {
-		return c, c.categories(points, s.d.Categories[feature], bins)
+// fit makes the columns of features first to first+n-1, and says which of them
+// there is anything to split on.
+func fit(s *sample, first, n, bins int) (columns []column, use []bool) {
+	points, missing := s.points(first, n)
+	spare := make([]point, 0, min(len(s.label), binRows))
+	for j := range n {
+		c := column{feature: first + j}
+		values := distinct(points[j], spare)
+		some := false
+		if s.d.Categories != nil && s.d.Categories[first+j] > 0 {
+			some = c.categories(values, s.d.Categories[first+j], bins, missing[j])
+		} else {
+			c.numbers(values, bins)
+			some = len(c.upper) > 0 || len(values) > 0 && missing[j]
+		}
+		columns, use = append(columns, c), append(use, some)
 	}
-	c.upper = cuts(points, bins)
-	c.bins = len(c.upper) + 2
-	c.inf = len(points) > 0 && math.IsInf(points[len(points)-1].v, 1)
-	return c, len(c.upper) > 0 || len(points) > 0 && c.missing
+	return columns, use
 }
 
-// points returns the distinct values of a feature in ascending order.
-func (s *sample) points(feature int, c *column) []point {
-	n := len(s.label)
-	take := min(n, binRows)
-	points := make([]point, 0, take)
+// points returns the values of features from the rows that bins are fitted on,
+// and whether any row, of those or not, has none.
+func (s *sample) points(first, n int) (points [][]point, missing []bool) {
+	rows := len(s.label)
+	take := min(rows, binRows)
+	points, missing = make([][]point, n), make([]bool, n)
+	for j := range points {
+		points[j] = make([]point, 0, take)
+	}
 	for i := range take {
 		row := i
-		if n > binRows {
-			lo, hi := i*n/take, (i+1)*n/take
+		if rows > binRows {
+			lo, hi := i*rows/take, (i+1)*rows/take
 			row = lo + int(mix(uint64(i))%uint64(hi-lo))
 		}
-		if v := s.x(row)[feature]; v == v {
-			points = append(points, point{v + 0, s.weightOf(row)}) // -0 becomes 0
-		} else {
-			c.missing = true
+		w := s.weightOf(row)
+		for j, v := range s.x(row)[first : first+n] {
+			if v == v {
+				points[j] = append(points[j], point{v + 0, w}) // -0 becomes 0
+			} else {
+				missing[j] = true
+			}
 		}
 	}
-	if n > take && !c.missing {
-		for i := 0; i < n && !c.missing; i++ {
-			c.missing = math.IsNaN(s.x(i)[feature])
+	for i := 0; i < rows && rows > take; i++ {
+		for j, v := range s.x(i)[first : first+n] {
+			if v != v {
+				missing[j] = true
+			}
 		}
 	}
-	slices.SortFunc(points, func(a, b point) int { return cmp.Compare(a.v, b.v) })
-	distinct := 0
+	return points, missing
+}
+
+// distinct sorts points, and makes those of one value one.
+func distinct(points, spare []point) []point {
+	points = sorted(points, spare[:len(points)])
+	n := 0
 	for i, p := range points {
-		if i > 0 && p.v == points[distinct-1].v {
-			points[distinct-1].w += p.w
+		if i > 0 && p.v == points[n-1].v {
+			points[n-1].w += p.w
 			continue
 		}
-		points[distinct] = p
-		distinct++
+		points[n] = p
+		n++
 	}
-	return points[:distinct]
+	return points[:n]
+}
+
+// sorted returns the points in ascending order, in either of the two slices: for
+// many it is a radix sort, of 11 bits at a time.
+func sorted(points, spare []point) []point {
+	if len(points) < 1<<10 {
+		slices.SortStableFunc(points, func(a, b point) int { return cmp.Compare(a.v, b.v) })
+		return points
+	}
+	const digit = 11
+	var counts [6][1 << digit]uint32
+	for _, p := range points {
+		for k, key := 0, key(p.v); k < len(counts); k++ {
+			counts[k][key>>(digit*k)&(1<<digit-1)]++
+		}
+	}
+	for k := range counts {
+		at := &counts[k]
+		if at[key(points[0].v)>>(digit*k)&(1<<digit-1)] == uint32(len(points)) {
+			continue // all have the same digit
+		}
+		sum := uint32(0)
+		for i, n := range at {
+			at[i], sum = sum, sum+n
+		}
+		for _, p := range points {
+			to := &at[key(p.v)>>(digit*k)&(1<<digit-1)]
+			spare[*to] = p
+			*to++
+		}
+		points, spare = spare, points
+	}
+	return points
+}
+
+// key returns bits that are in the order of the numbers.
+func key(v float64) uint64 {
+	b := math.Float64bits(v)
+	return b ^ (uint64(int64(b)>>63) | 1<<63)
+}
+
+// numbers makes the bins of distinct values in ascending order.
+func (c *column) numbers(values []point, bins int) {
+	c.upper = cuts(values, bins)
+	c.bins = len(c.upper) + 2
+	c.inf = len(values) > 0 && math.IsInf(values[len(values)-1].v, 1)
+	for i := range c.ladder {
+		c.ladder[i] = math.Inf(1)
+	}
+	copy(c.ladder[:], c.upper)
 }
 
 // cuts returns the upper ends of all bins but the last. Bins have about equal
@@ -128,7 +198,7 @@ func between(a, b float64) (float64, bool) {
 }
 
 // categories makes bins of categories. Ties of weight go to the lower category.
-func (c *column) categories(points []point, k, bins int) bool {
+func (c *column) categories(points []point, k, bins int, missing bool) bool {
 	var known []point
 	for _, p := range points {
 		if p.v >= 0 && p.v < float64(k) && p.v == math.Trunc(p.v) {
@@ -147,7 +217,7 @@ func (c *column) categories(points []point, k, bins int) bool {
 		c.bin[int(p.v)] = byte(1 + i)
 		c.names = append(c.names, int(p.v))
 	}
-	return len(known) > 1 || len(known) == 1 && (others || c.missing)
+	return len(known) > 1 || len(known) == 1 && (others || missing)
 }
 
 // binOf returns the bin of a value.
@@ -161,17 +231,16 @@ func (c *column) binOf(v float64) byte {
 		}
 		return byte(c.other)
 	}
-	lo, n := 0, len(c.upper)
-	for n > 0 {
-		half := (n + 1) / 2
-		if c.upper[lo+half-1] < v {
-			lo += half
-			n -= half
-		} else {
-			n = half - 1
+	// A binary search without a branch: the next value does not wait for this one.
+	below := 0
+	for step := 128; step > 0; step /= 2 {
+		more := 0
+		if c.ladder[(below+step-1)&255] < v {
+			more = step
 		}
+		below += more
 	}
-	return byte(lo + 1)
+	return byte(below + 1)
 }
 
 // mix is the finaliser of splitmix64: a hash whose every bit depends on all of x.

@@ -50,7 +50,12 @@ type scale struct {
 func (s *scale) add(d gradient, w float64) {
 	g, h := float64(math.Abs(d.g)*w), float64(d.h*w)
 	s.sumG, s.sumH = s.sumG+g, s.sumH+h
-	s.maxG, s.maxH = max(s.maxG, g), max(s.maxH, h)
+	if g > s.maxG { // max would look for NaN
+		s.maxG = g
+	}
+	if h > s.maxH {
+		s.maxH = h
+	}
 }
 
 func (s *scale) join(b scale) {

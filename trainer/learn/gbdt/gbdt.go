@@ -148,7 +148,8 @@ type fitter struct {
 	spare     []uint32
 	lefts     []int
 	leaves    []region
-	finders   []*finder
+	gatherers []gatherer // one a thread
+	finders   []*finder  // one a block
 	found     [][2]split
 	pool      []histogram
 }
@@ -172,7 +173,7 @@ func newFitter(ctx context.Context, e *trees.Ensemble, p Params, task learn.Task
 		parts: make([]scale, parts), totals: make([]sums, parts), lefts: make([]int, parts),
 		columns: make([]bool, len(t.columns)),
 		rows:    make([]uint32, n), spare: make([]uint32, n),
-		found: make([][2]split, len(t.blocks)),
+		found: make([][2]split, t.blocks), gatherers: make([]gatherer, threads),
 	}
 	for range t.blocks {
 		f.finders = append(f.finders, new(finder))

@@ -154,28 +154,33 @@ func (g *growth) finish(class int) {
 // search fills h with the sums of a region and takes them from rest, if there is
 // one. It returns the best split of the region, and that of the rest.
 func (g *growth) search(h, rest histogram, r region, total, restTotal sums) [2]split {
-	blocks := len(g.t.blocks)
 	threads := g.threads
 	if r.hi-r.lo < small {
 		threads = 1
 	}
-	found := g.found[:blocks]
-	parallel(threads, blocks, func(b int) {
+	parts := g.count(h, r, threads)
+	found := g.found[:g.t.blocks]
+	parallel(threads, g.t.blocks, func(b int) {
 		columns := g.t.of(b)
-		g.count(h, b, r)
+		for k := b; k < len(h); k += g.t.blocks { // b, and the second derivatives of it
+			for _, part := range parts {
+				h[k].join(&part[k], columns)
+			}
+			if rest != nil {
+				rest[k].subtract(&h[k], columns)
+			}
+		}
 		f := g.finders[b]
-		f.p, f.unitG, f.unitH = g.p, g.m.unitG, g.m.unitH
-		f.floor = g.floor
+		f.p, f.unitG, f.unitH, f.floor = g.p, g.m.unitG, g.m.unitH, g.floor
 		f.minH = int64(min(math.Ceil(g.p.MinChild/g.m.unitH), 1<<62))
 		found[b][0] = g.best(f, h, b, total)
 		if rest != nil {
-			rest[b].subtract(&h[b], columns)
-			if g.m.shared == nil {
-				rest[blocks+b].subtract(&h[blocks+b], columns)
-			}
 			found[b][1] = g.best(f, rest, b, restTotal)
 		}
 	})
+	for _, part := range parts {
+		g.give(part)
+	}
 	best := [2]split{{column: -1}, {column: -1}}
 	for b := range found {
 		for k := range best {
@@ -187,26 +192,22 @@ func (g *growth) search(h, rest histogram, r region, total, restTotal sums) [2]s
 	return best
 }
 
-func (g *growth) count(h histogram, b int, r region) {
-	columns := g.t.of(b)
-	words, rows := g.t.blocks[b], g.rows[r.lo:r.hi]
-	for j := range columns {
-		clear(h[b][j][:])
+// count fills h with the sums of a part of the region, and returns those of the
+// others, one a thread. As they are whole numbers, parts may be cut anywhere.
+func (g *growth) count(h histogram, r region, threads int) (parts []histogram) {
+	for range threads - 1 {
+		parts = append(parts, g.take())
 	}
-	if g.m.shared != nil {
-		if len(rows) == len(words) {
-			h[b].addAll(words, g.m.shared, len(columns))
-			return
+	n := r.hi - r.lo
+	parallel(threads, threads, func(k int) {
+		to := h
+		if k > 0 {
+			to = parts[k-1]
 		}
-		h[b].add(words, g.m.shared, rows, len(columns))
-		return
-	}
-	second := len(g.t.blocks) + b
-	for j := range columns {
-		clear(h[second][j][:])
-	}
-	h[b].add(words, g.m.g, rows, len(columns))
-	h[second].add(words, g.m.h, rows, len(columns))
+		to.clear(g.t)
+		g.gatherers[k].count(to, g.t, &g.m, g.rows[r.lo+k*n/threads:r.lo+(k+1)*n/threads])
+	})
+	return parts
 }
 
 func (g *growth) best(f *finder, h histogram, b int, total sums) split {
@@ -219,7 +220,7 @@ func (g *growth) best(f *finder, h histogram, b int, total sums) split {
 		c := &g.t.columns[at]
 		var second *[256]int64
 		if g.m.shared == nil {
-			second = &h[len(g.t.blocks)+b][j]
+			second = &h[g.t.blocks+b][j]
 		}
 		bins := f.load(c, &h[b][j], second)
 		if c.bin != nil {
@@ -247,7 +248,7 @@ func (g *growth) partition(r region, s split) int {
 	if left[0] = 0; s.missingLeft {
 		left[0] = 1
 	}
-	words, shift := g.t.blocks[s.column/width], 8*(s.column%width)
+	bins := g.t.bins[s.column]
 	rows, spare := g.rows[r.lo:r.hi], g.spare[r.lo:r.hi]
 	threads := g.threads
 	if len(rows) < small {
@@ -258,7 +259,7 @@ func (g *growth) partition(r region, s split) int {
 	lefts := g.lefts[:parts]
 	parallel(threads, parts, func(k int) {
 		lo, hi := k*chunk, min(k*chunk+chunk, len(rows))
-		lefts[k] = sides(rows[lo:hi], spare[lo:hi], words, shift, &left)
+		lefts[k] = sides(rows[lo:hi], spare[lo:hi], bins, &left)
 	})
 	n := 0
 	for k, m := range lefts {
@@ -272,14 +273,17 @@ func (g *growth) partition(r region, s split) int {
 }
 
 // sides leaves the rows that go left at the beginning of rows, and writes the
-// others to spare. It has no branch that depends on the rows.
-func sides(rows, spare []uint32, words []uint64, shift int, left *[256]uint8) int {
+// others to spare. It has no branch that depends on the rows. Inlined it would
+// not get by with the registers that there are.
+//
+//go:noinline
+func sides(rows, spare []uint32, bins []byte, left *[256]uint8) int {
 	spare = spare[:len(rows)]
 	n := 0
 	for i, row := range rows {
 		rows[n] = row
 		spare[i-n] = row
-		n += int(left[uint8(words[row]>>shift)])
+		n += int(left[bins[row]])
 	}
 	return n
 }
@@ -298,9 +302,9 @@ func (f *fitter) take() histogram {
 
 func (f *fitter) blocksNeeded() int {
 	if f.m.shared == nil {
-		return 2 * len(f.t.blocks)
+		return 2 * f.t.blocks
 	}
-	return len(f.t.blocks)
+	return f.t.blocks
 }
 
 func (f *fitter) give(h histogram) {

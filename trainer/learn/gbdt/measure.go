@@ -44,6 +44,7 @@ func (f *fitter) measureClass(class, round int) {
 func share(dst []int64, from []gradient, weights []float64, scaleG, scaleH float64, noise uint64) sums {
 	var total sums
 	dst = dst[:len(from)]
+	const shift = 1 << 31 // what is rounded down is positive with it
 	for i, d := range from {
 		if d.h == 0 { // not in the sample
 			dst[i] = 0
@@ -53,8 +54,8 @@ func share(dst []int64, from []gradient, weights []float64, scaleG, scaleH float
 			d.g, d.h = float64(d.g*weights[i]), float64(d.h*weights[i])
 		}
 		r := mix(noise + uint64(i))
-		g := int64(math.Floor(float64(d.g*scaleG) + float64(float64(r>>32)*0x1p-32)))
-		h := max(int64(float64(d.h*scaleH)+float64(float64(r&math.MaxUint32)*0x1p-32)), 1)
+		g := int64(float64(d.g*scaleG)+float64(float64(int64(r>>32))*0x1p-32)+shift) - shift
+		h := max(int64(float64(d.h*scaleH)+float64(float64(int64(r&math.MaxUint32))*0x1p-32)), 1)
 		total = total.plus(sums{g, h})
 		dst[i] = pack(g, h)
 	}

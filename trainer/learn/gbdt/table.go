@@ -5,20 +5,26 @@ import "context"
 // width is how many columns a block has: their bins are the bytes of one word.
 const width = 8
 
-// A table is the rows of a sample in bins.
+// A table is the rows of a sample in bins, twice: row by row for histograms, and
+// column by column for splits. So either touches little memory.
 type table struct {
 	rows    int
-	columns []column   // that can be split on
-	blocks  [][]uint64 // column j of row i is byte j%8 of blocks[j/8][i]
+	columns []column // that can be split on
+	blocks  int      // words of a row
+	words   []uint64 // row after row: column j is byte j%8 of word j/8
+	bins    [][]byte // of a column, by row
 }
 
 func newTable(ctx context.Context, s *sample, p Params, threads int) (*table, error) {
 	t := &table{rows: len(s.label)}
 	all := make([]column, s.d.Features)
 	use := make([]bool, s.d.Features)
-	parallel(threads, s.d.Features, func(j int) {
-		if ctx.Err() == nil {
-			all[j], use[j] = fit(s, j, p.Bins)
+	parallel(threads, (s.d.Features+width-1)/width, func(task int) {
+		if ctx.Err() == nil { // eight features are one line of the cache
+			first := task * width
+			columns, some := fit(s, first, min(width, s.d.Features-first), p.Bins)
+			copy(all[first:], columns)
+			copy(use[first:], some)
 		}
 	})
 	for j, c := range all {
@@ -26,9 +32,11 @@ func newTable(ctx context.Context, s *sample, p Params, threads int) (*table, er
 			t.columns = append(t.columns, c)
 		}
 	}
-	t.blocks = make([][]uint64, (len(t.columns)+width-1)/width)
-	for b := range t.blocks {
-		t.blocks[b] = make([]uint64, t.rows)
+	t.blocks = (len(t.columns) + width - 1) / width
+	t.words = make([]uint64, t.rows*t.blocks)
+	t.bins = make([][]byte, len(t.columns))
+	for j := range t.bins {
+		t.bins[j] = make([]byte, t.rows)
 	}
 	chunks(threads, t.rows, func(_, lo, hi int) {
 		for b := range t.blocks {
@@ -46,15 +54,13 @@ func (t *table) of(block int) []column {
 }
 
 func (t *table) fill(s *sample, block, lo, hi int) {
-	words := t.blocks[block]
-	columns := t.of(block)
-	for i := lo; i < hi; i++ {
-		x := s.x(i)
-		word := uint64(0)
-		for j := range columns {
-			c := &columns[j]
-			word |= uint64(c.binOf(x[c.feature])) << (8 * j)
+	for k := range t.of(block) {
+		j := block*width + k
+		c, bins := &t.columns[j], t.bins[j]
+		for i := lo; i < hi; i++ {
+			bin := c.binOf(s.x(i)[c.feature])
+			bins[i] = bin
+			t.words[i*t.blocks+block] |= uint64(bin) << (8 * k)
 		}
-		words[i] = word
 	}
 }
