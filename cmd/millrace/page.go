@@ -1,8 +1,6 @@
 package main
 
 import (
-	"time"
-
 	"github.com/millrace/millrace/deploy/dash"
 	"github.com/millrace/millrace/deploy/observe"
 	"github.com/millrace/millrace/deploy/project"
@@ -31,10 +29,10 @@ func addPage(e *opened, w *watch, host *pipeline.Host, c *serve.Config) error {
 	}
 	d := dash.Config{
 		Project: p, Registry: e.registry, JoinStats: c.JoinStats, Problems: c.Problems, Log: e.log,
-		Lookup: serve.NewLookup(p.Name, p.Plans, e.store, time.Now),
+		Lab: newLab(p, e.registry),
 	}
 	if w.lookout != nil {
-		d.Lookout, d.Alarms, d.Lab = w.lookout, e.book, newLab(p, e.registry)
+		d.Lookout, d.Alarms = w.lookout, e.book
 	}
 	if host != nil {
 		d.Status = func() []observe.Shard { return observe.Shards(host.Status()) }

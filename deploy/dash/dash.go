@@ -22,7 +22,6 @@ import (
 	"github.com/millrace/millrace/deploy/observe"
 	"github.com/millrace/millrace/deploy/project"
 	"github.com/millrace/millrace/deploy/registry"
-	"github.com/millrace/millrace/deploy/serve"
 	"github.com/millrace/millrace/deploy/users"
 	"github.com/millrace/millrace/feedback"
 )
@@ -32,12 +31,11 @@ import (
 type Config struct {
 	Project  *project.Project
 	Registry *registry.Registry // nil: the project has no models
-	Lookup   *serve.Lookup      // nil: values of features are not shown
 
 	// Lookout keeps the monitors; nil: there are none.
 	Lookout Monitors
 
-	// Lab answers what-if; nil: nothing does.
+	// Lab answers what-if, and has values over time; nil: nothing does.
 	Lab Lab
 
 	// Alarms is the book of alarms; nil: there is none.

@@ -32,6 +32,7 @@ type columnData struct {
 
 	Means, Deviations, Distribution, OfEntity template.HTML
 
+	Feature  string // without its view
 	Entity   string
 	Entities []string
 	More     bool // there are more entities than are offered
@@ -91,8 +92,8 @@ func (d *Dash) column(w http.ResponseWriter, v *visit) error {
 	case !found:
 		return notFound("Model %s has no column %s. Its list of features shows all that it has.", model, short(name, 100))
 	}
-	if view, _, ok := strings.Cut(name, "."); ok {
-		data.Fresh = d.freshness(view)
+	if view, feature, ok := strings.Cut(name, "."); ok {
+		data.Fresh, data.Feature = d.freshness(view), feature
 	}
 	if data.Alarms, err = d.alarmsOf(v, model, open, func(a *monitor.Alarm) bool { return a.Column == name }); err != nil {
 		return err

@@ -78,6 +78,7 @@ type columnsData struct {
 	Pager    pager
 	Alarmed  int
 	Of       int
+	viewList
 }
 
 // rank says which of two states a row with both has: the lower one.
@@ -93,23 +94,8 @@ func (d *Dash) watchedFeatures(w http.ResponseWriter, v *visit) error {
 	}
 	return d.show(w, v, "features.html", &page{Title: "Features", Tab: "/ui/features", Data: struct {
 		*watchedData
-		Views []viewRow
-	}{data, d.views()}, Scripts: charts})
-}
-
-// A viewRow is what is said of a view where nothing is watched.
-type viewRow struct {
-	Name     string
-	Features int
-	Fresh    freshness
-}
-
-func (d *Dash) views() []viewRow {
-	var rows []viewRow
-	for i, v := range d.cfg.Project.Views {
-		rows = append(rows, viewRow{v.Name, len(d.cfg.Project.Plans[i].Outputs()), d.freshness(v.Name)})
-	}
-	return rows
+		viewList
+	}{data, d.firstViews()}, Scripts: charts})
 }
 
 // columns lists the columns of a model, those with an alarm first.
@@ -119,6 +105,7 @@ func (d *Dash) columns(w http.ResponseWriter, v *visit) error {
 		return err
 	}
 	data := &columnsData{catching: d.catching(), Model: model, Models: len(d.cfg.Lookout.Models()), Config: d.config(model)}
+	data.viewList = d.firstViews()
 	data.Unit, data.Distance = unitName(data.Config.Every), measureOf(data.Config.Distance).Name
 	query := search(v.URL)
 	d.cfg.Lookout.View(model, func(f *monitor.Fleet) {

@@ -15,7 +15,7 @@ const (
 
 // steps are the nodes of the loop, in its order.
 var steps = []struct{ key, name, href string }{
-	{"events", "Events", "/ui/features"},
+	{"events", "Events", "/ui/views"},
 	{"features", "Features", "/ui/features"},
 	{"predictions", "Predictions", "/ui/predictions"},
 	{"outcomes", "Outcomes", "/ui/predictions"},

@@ -140,8 +140,12 @@ func periodOf(u *url.URL, newest int64, usual time.Duration) (p period, err erro
 	if p.Start >= p.End {
 		return p, badRequest("From %s to %s is no stretch of time. Give a day to begin with that is not after the last.", short(p.From, 30), short(p.To, 30))
 	}
-	p.From = time.UnixMicro(p.Start).UTC().Format(time.DateOnly)
-	p.To = time.UnixMicro(p.End - 1).UTC().Format(time.DateOnly)
+	if p.From == "" {
+		p.From = time.UnixMicro(p.Start).UTC().Format(time.DateOnly)
+	}
+	if p.To == "" {
+		p.To = time.UnixMicro(p.End - 1).UTC().Format(time.DateOnly)
+	}
 	q.Del("from")
 	q.Del("to")
 	p.Usual = u.Path + "?" + q.Encode()

@@ -354,7 +354,7 @@ func TestPeriodOf(t *testing.T) {
 	// The unit of the last day has its point at the day's end.
 	p, err = periodOf(&url.URL{Path: "/x", RawQuery: "from=2008-10-01&to=2008-10-06"}, newest, 48*time.Hour)
 	must(t, err)
-	if end := time.Date(2008, 10, 7, 0, 0, 0, 0, time.UTC).UnixMicro(); p.End != end+1 || p.Start != end-6*24*time.Hour.Microseconds() {
+	if end := time.Date(2008, 10, 7, 0, 0, 0, 0, time.UTC).UnixMicro(); p.To != "2008-10-06" || p.From != "2008-10-01" || p.End != end+1 || p.Start != end-6*24*time.Hour.Microseconds() {
 		t.Errorf("%+v", p)
 	}
 }

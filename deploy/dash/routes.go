@@ -37,6 +37,8 @@ func routes() []route {
 		{http.MethodGet, "/ui/features", users.Viewer, (*Dash).watchedFeatures},
 		{http.MethodGet, "/ui/features/{model}", users.Viewer, (*Dash).columns},
 		{http.MethodGet, "/ui/features/{model}/{column}", users.Viewer, (*Dash).column},
+		{http.MethodGet, "/ui/views", users.Viewer, (*Dash).listViews},
+		{http.MethodGet, "/ui/views/{view}", users.Viewer, (*Dash).viewOverTime},
 		{http.MethodGet, "/ui/predictions", users.Viewer, (*Dash).watchedPredictions},
 		{http.MethodGet, "/ui/predictions/{model}", users.Viewer, (*Dash).modelPredictions},
 		{http.MethodGet, "/ui/models", users.Viewer, (*Dash).models},

@@ -22,6 +22,8 @@ import (
 type Lab interface {
 	Ask(ctx context.Context, q whatif.Question, progress func(done, of int64)) (*whatif.Answer, error)
 	Knobs(model string) []whatif.Knob
+	Series(ctx context.Context, q whatif.SeriesQuestion) (*whatif.Series, error)
+	Numbers(view string) (fields, outputs []string)
 }
 
 const (

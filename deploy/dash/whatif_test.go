@@ -26,6 +26,32 @@ type desk struct {
 	knobs []whatif.Knob
 	asked chan whatif.Question // nil: they are not kept
 	hold  chan struct{}        // nil: it answers at once
+
+	series whatif.Series // of what is asked for
+	read   whatif.SeriesQuestion
+}
+
+func (l *desk) Numbers(view string) (fields, outputs []string) {
+	if view != "customer" {
+		return nil, nil
+	}
+	return []string{"amount"}, []string{"orders_30d", "spend_30d", "mean_30d"}
+}
+
+func (l *desk) Series(_ context.Context, q whatif.SeriesQuestion) (*whatif.Series, error) {
+	switch q.Entity["customer"] {
+	case "nobody":
+		return nil, &whatif.Fault{Field: "entity.customer", Problem: "missing; view customer is about customer"}
+	case "away":
+		return nil, errors.New("whatif: the lake is away; see that its disk is there")
+	}
+	l.read = q
+	s := l.series
+	s.Entity = q.Entity
+	if len(q.Entity) == 0 {
+		s.Entity = map[string]string{"customer": "anna"}
+	}
+	return &s, nil
 }
 
 func (l *desk) Knobs(string) []whatif.Knob { return l.knobs }

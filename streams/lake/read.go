@@ -78,6 +78,11 @@ func joins(previous *entry, before Header, e entry) error {
 }
 
 func readFile(ctx context.Context, e entry, src features.Source, t *table, yield func(Row, error) bool) (h Header, goOn bool, err error) {
+	return readEnd(ctx, e, 0, src, t, yield)
+}
+
+// readEnd is readFile without so many rows at the front.
+func readEnd(ctx context.Context, e entry, skip int64, src features.Source, t *table, yield func(Row, error) bool) (h Header, goOn bool, err error) {
 	f, err := open(e)
 	if err != nil {
 		return h, false, err
@@ -89,7 +94,7 @@ func readFile(ctx context.Context, e entry, src features.Source, t *table, yield
 	ev := features.Event{Values: make([]features.Value, len(t.fields))}
 	texts := make([]string, len(t.fields))
 	lastOffset := f.header.First - 1
-	for err := range f.chunks(t) {
+	for err := range f.chunks(t, skip) {
 		if err == nil {
 			err = ctx.Err()
 		}
@@ -196,8 +201,9 @@ func guard(do func() error) (err error) {
 // chunkRows bounds what of a file is decoded at a time.
 const chunkRows = 4096
 
-// chunks fills t with the file's rows, a chunk at a time.
-func (r *reader) chunks(t *table) iter.Seq[error] {
+// chunks fills t with the file's rows, a chunk at a time, without so many at the
+// front.
+func (r *reader) chunks(t *table, skip int64) iter.Seq[error] {
 	return func(yield func(error) bool) {
 		places, err := r.places(t)
 		if err != nil {
@@ -208,8 +214,15 @@ func (r *reader) chunks(t *table) iter.Seq[error] {
 			var readers []file.ColumnChunkReader
 			var left int64
 			err := guard(func() (err error) {
-				readers, left, err = r.group(g, places)
-				return err
+				if readers, left, err = r.group(g, places); err != nil || skip == 0 {
+					return err
+				}
+				out := min(skip, left)
+				skip, left = skip-out, left-out
+				if left == 0 {
+					return nil
+				}
+				return pass(readers, out)
 			})
 			for err == nil && left > 0 {
 				t.reset()

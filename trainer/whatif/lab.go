@@ -54,6 +54,8 @@ type Lab struct {
 	models []*model
 	broken map[string]error // models that cannot be asked about
 
+	readers chan struct{} // of series
+
 	turn   chan struct{} // taken by who uses what follows
 	cache  cache
 	bundle *bundle.Bundle // opened last
@@ -63,7 +65,7 @@ type Lab struct {
 func New(cfg Config) *Lab {
 	cfg.Memory = cmp.Or(cfg.Memory, 256<<20)
 	cfg.Limit = cmp.Or(cfg.Limit, 5*time.Minute)
-	l := &Lab{cfg: cfg, broken: map[string]error{}, turn: make(chan struct{}, 1), cache: cache{limit: cfg.Memory}}
+	l := &Lab{cfg: cfg, broken: map[string]error{}, readers: make(chan struct{}, seriesAtOnce), turn: make(chan struct{}, 1), cache: cache{limit: cfg.Memory}}
 	for _, m := range cfg.Models {
 		x, err := newModel(&cfg, m)
 		if err != nil {

@@ -47,6 +47,7 @@ func TestTheLoop(t *testing.T) {
 	for name, path := range map[string]string{
 		"overview": "/ui/", "models": "/ui/models", "model": model, "version": version,
 		"features": "/ui/features", "feature": "/ui/features/big_move/daily.last_ret", "score": "/ui/features/big_move/score",
+		"prices": "/ui/views/daily?of=close&e.symbol=AAPL&from=2008-01-01&to=2008-12-31", "volatility": "/ui/views/daily?of=ret_std_30d&e.symbol=MSFT",
 		"predictions": "/ui/predictions", "quality": "/ui/predictions/big_move",
 	} {
 		b.goTo(path)
