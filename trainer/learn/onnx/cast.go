@@ -51,9 +51,9 @@ func (c *compiler) converted(n *node, x *value, to dtype) *value {
 	var s step
 	switch x.typ {
 	case float32Type:
-		s = fromNumber[float32](x, y, func(v float32) string { return floatText(float64(v), 8) })
+		s = fromNumber[float32](x, y, func(v float32) string { return floatText(float64(v)) })
 	case float64Type:
-		s = fromNumber[float64](x, y, func(v float64) string { return floatText(v, 17) })
+		s = fromNumber[float64](x, y, floatText)
 	case int64Type, int32Type:
 		s = fromNumber[int64](x, y, func(v int64) string { return strconv.FormatInt(v, 10) })
 	case boolType:
@@ -101,7 +101,7 @@ func wholeOf[T number](v T) int64 {
 }
 
 // floatText writes a number as onnxruntime does.
-func floatText(v float64, digits int) string {
+func floatText(v float64) string {
 	switch {
 	case v != v:
 		return "NaN"
@@ -110,7 +110,7 @@ func floatText(v float64, digits int) string {
 	case math.IsInf(v, -1):
 		return "-INF"
 	}
-	return fmt.Sprintf("%.*g", digits, v)
+	return fmt.Sprintf("%.8g", v)
 }
 
 func fromBool(x, y *value) step {

@@ -39,7 +39,6 @@ type step func(st *state)
 
 // A program is a graph compiled for rows of known widths.
 type program struct {
-	values map[string]*value
 	steps  []step
 	slots  []slot
 	inputs []*value // in the order of the model's inputs
@@ -212,43 +211,53 @@ func (c *compiler) fold(out []*value) {
 
 // compile makes a program of a graph for inputs of these widths.
 func compile(m *modelProto, inputs []Input) (*program, error) {
+	c, in, err := assemble(m, inputs)
+	if err != nil {
+		return nil, err
+	}
+	p := &program{inputs: in}
+	if p.output, err = findScore(m.graph, c.values); err != nil {
+		return nil, err
+	}
+	p.steps = c.needed(p.output.value, in)
+	p.slots = c.slots
+	p.states.New = func() any { return p.newState() }
+	return p, nil
+}
+
+// assemble compiles all nodes of a graph.
+func assemble(m *modelProto, inputs []Input) (*compiler, []*value, error) {
 	c := &compiler{opsets: m.opsets, values: make(map[string]*value)}
-	p := &program{}
 	setting := &node{op: "input"}
-	for _, in := range inputs {
-		dims := []int{1, in.Width}
-		if in.vector {
+	var in []*value
+	for _, i := range inputs {
+		dims := []int{1, i.Width}
+		if i.vector {
 			dims = []int{1}
 		}
-		v := c.new(setting, in.typ, dims)
-		c.values[in.Name] = v
-		p.inputs = append(p.inputs, v)
+		v := c.new(setting, i.typ, dims)
+		c.values[i.Name] = v
+		in = append(in, v)
 	}
 	if setting.err != nil {
-		return nil, setting.err
+		return nil, nil, setting.err
 	}
 	for name, data := range m.graph.initializers {
 		c.values[name] = c.constant(data)
 	}
 	order, err := sorted(m.graph, c.values)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, n := range order {
 		if err := c.add(n); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	if c.scratch.failed {
-		return nil, errors.New("the graph's constants cannot be computed: one is no number or no index where it must be")
+		return nil, nil, errors.New("the graph's constants cannot be computed: one is no number or no index where it must be")
 	}
-	if p.output, err = findScore(m.graph, c.values); err != nil {
-		return nil, err
-	}
-	p.values, p.slots = c.values, c.slots
-	p.steps = c.needed(p.output.value, p.inputs)
-	p.states.New = func() any { return p.newState() }
-	return p, nil
+	return c, in, nil
 }
 
 // needed returns the steps that a value is made by.

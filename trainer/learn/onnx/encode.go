@@ -119,6 +119,7 @@ func normalizer(c *compiler, n *node, in []*value) ([]*value, error) {
 	return []*value{y}, nil
 }
 
+// binarizer builds a test against a threshold. A row with NaN has no score.
 func binarizer(c *compiler, n *node, in []*value) ([]*value, error) {
 	if err := arity(in, 1, 1); err != nil {
 		return nil, err
@@ -128,12 +129,14 @@ func binarizer(c *compiler, n *node, in []*value) ([]*value, error) {
 		return nil, errType(in[0])
 	}
 	y := c.new(n, float32Type, in[0].dims)
-	c.do(n, y.size(), map1(in[0], y, func(v float32) float32 {
-		if v > threshold {
-			return 1
+	x := in[0]
+	c.do(n, y.size(), func(st *state) {
+		out := st.slots[y.slot].f
+		for i, v := range st.slots[x.slot].f {
+			st.failed = st.failed || v != v
+			out[i] = oneIf[float32](v > threshold)
 		}
-		return 0
-	}))
+	})
 	return []*value{y}, nil
 }
 

@@ -139,6 +139,9 @@ func readForest5[T float32 | float64](n *node, features int) (*forestSpec[T], po
 	if count == 0 || count > maxTreeNodes || missing != nil && len(missing) != count || len(values) != len(targetIDs) || len(values) > maxTreeNodes {
 		return nil, 0, fmt.Errorf("%d nodes and %d leaves (%d targets) are not supported; the limit is %d", count, len(values), len(targetIDs), maxTreeNodes)
 	}
+	if p := post(after); p == postSoftmax || p == postLogistic {
+		return nil, 0, fmt.Errorf("post_transform %d: onnxruntime takes SOFTMAX (1) for LOGISTIC (2) and the other way round, so that nobody knows which is meant: leave it out and export the function as an operator", after)
+	}
 	if aggregate < 0 || aggregate > 3 || after < 0 || after > int64(postProbit) || targets < 1 || targets > maxCells {
 		return nil, 0, fmt.Errorf("aggregate_function %d, post_transform %d or n_targets %d is not supported", aggregate, after, targets)
 	}

@@ -122,17 +122,29 @@ func mapped[T element](y *value, find func(*state, int) (int, bool), values, oth
 func labelFinder(x *value, keys *constant) (func(*state, int) (int, bool), error) {
 	switch {
 	case keys.typ == stringType:
-		return finder(x, placesOf(keys.s), func(v string) string { return v }), nil
+		return finder(x, firstPlaces(keys.s), func(v string) string { return v }), nil
 	case keys.typ == boolType:
-		return finder(x, placesOf(keys.b), func(v bool) bool { return v }), nil
+		return finder(x, firstPlaces(keys.b), func(v bool) bool { return v }), nil
 	case keys.typ.isInt():
-		return finder(x, placesOf(keys.i), func(v int64) int64 { return v }), nil
+		return finder(x, firstPlaces(keys.i), func(v int64) int64 { return v }), nil
 	case keys.typ == float32Type:
-		return finder(x, placesOf(comparables(keys.f)), comparableBits[float32]), nil
+		return finder(x, firstPlaces(comparables(keys.f)), comparableBits[float32]), nil
 	case keys.typ == float64Type:
-		return finder(x, placesOf(comparables(keys.d)), comparableBits[float64]), nil
+		return finder(x, firstPlaces(comparables(keys.d)), comparableBits[float64]), nil
 	}
 	return nil, fmt.Errorf("keys of type %v are not supported", keys.typ)
+}
+
+// firstPlaces returns where each key is; of two equal ones, the first, as
+// onnxruntime does against the standard.
+func firstPlaces[K comparable](keys []K) map[K]int {
+	m := make(map[K]int, len(keys))
+	for i, k := range keys {
+		if _, twice := m[k]; !twice {
+			m[k] = i
+		}
+	}
+	return m
 }
 
 // comparableBits makes equal numbers equal keys, and all NaN one.

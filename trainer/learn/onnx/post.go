@@ -48,10 +48,11 @@ func probit(p float32) float32 {
 	if x < 0 {
 		side = -1
 	}
-	log := float32(math.Log(float64((1 - x) * (1 + x))))
-	v := 2/float32(3.14159*0.147) + float32(0.5*log)
-	w := log / 0.147
-	return 1.41421356 * side * root(-v+root(float32(v*v)-w))
+	log := float32(math.Log(float64(float32((1 - x) * (1 + x)))))
+	a, pi := float32(0.147), float32(3.14159) // no constants: their products are rounded
+	v := float32(2/float32(pi*a)) + float32(0.5*log)
+	w := float32(float32(1/a) * log)
+	return 1.41421356 * float32(side*root(-v+root(float32(v*v)-w)))
 }
 
 // apply changes two or more scores in place.
@@ -157,6 +158,8 @@ func linearClassifier(c *compiler, n *node, in []*value) ([]*value, error) {
 		switch {
 		case twice && after == postProbit: // as onnxruntime, which leaves the other empty
 			to[0], to[1] = probit(from[0]), 0
+		case twice && after == postLogistic:
+			to[0], to[1] = logistic(-from[0]), logistic(from[0])
 		case twice:
 			to[0], to[1] = 1-from[0], from[0]
 		case classes == 1:

@@ -80,38 +80,37 @@ func clip(c *compiler, n *node, in []*value) ([]*value, error) {
 		}
 	}
 	y := c.new(n, x.typ, x.dims)
-	switch x.typ {
+	switch x.typ { // no limit is the least or greatest number, and no infinity
 	case float32Type:
-		c.do(n, y.size(), clipped[float32](x, low, high, y))
+		c.do(n, y.size(), clipped[float32](x, low, high, y, -math.MaxFloat32, math.MaxFloat32))
 	case float64Type:
-		c.do(n, y.size(), clipped[float64](x, low, high, y))
+		c.do(n, y.size(), clipped[float64](x, low, high, y, -math.MaxFloat64, math.MaxFloat64))
 	case int64Type:
-		c.do(n, y.size(), clipped[int64](x, low, high, y))
+		c.do(n, y.size(), clipped[int64](x, low, high, y, math.MinInt64, math.MaxInt64))
 	default:
 		return nil, errType(x)
 	}
 	return []*value{y}, nil
 }
 
-func clipped[T number](x, low, high, y *value) step {
+func clipped[T number](x, low, high, y *value, least, most T) step {
 	return func(st *state) {
-		out := of[T](&st.slots[y.slot])
-		copy(out, of[T](&st.slots[x.slot]))
+		from, to := least, most
 		if low != nil {
-			limit := of[T](&st.slots[low.slot])[0]
-			for i, v := range out {
-				if v < limit {
-					out[i] = limit
-				}
-			}
+			from = of[T](&st.slots[low.slot])[0]
 		}
 		if high != nil {
-			limit := of[T](&st.slots[high.slot])[0]
-			for i, v := range out {
-				if v > limit {
-					out[i] = limit
-				}
+			to = of[T](&st.slots[high.slot])[0]
+		}
+		out := of[T](&st.slots[y.slot])
+		for i, v := range of[T](&st.slots[x.slot]) {
+			if v < from {
+				v = from
 			}
+			if v > to {
+				v = to
+			}
+			out[i] = v
 		}
 	}
 }

@@ -81,7 +81,7 @@ func scored[T float32 | float64](c *compiler, n *node, spec *forestSpec[T], x *v
 		total, votes := of[T](&st.slots[sums.slot]), st.slots[voted.slot].b
 		f.sum(of[T](&st.slots[x.slot]), total, votes)
 		f.finish(total, votes)
-		if after == postNone && typ == float64Type {
+		if typ == float64Type && (after == postNone || after != postProbit && len(total) == 1) {
 			copy(st.slots[y.slot].d, of[float64](&st.slots[sums.slot]))
 			return
 		}
@@ -204,10 +204,10 @@ func (b *ballot[T]) spreadOne(out []float32, score float32) {
 	switch {
 	case b.after == postProbit:
 		out[0], out[1] = probit(score), 0
-	case b.one && b.positive:
-		out[0], out[1] = 1-score, score
 	case b.after == postLogistic && (b.one || len(b.base) == 0):
 		out[0], out[1] = logistic(-score), logistic(score)
+	case b.one && b.positive:
+		out[0], out[1] = 1-score, score
 	case b.one || len(b.base) == 0:
 		out[0], out[1] = -score, score
 	default:
