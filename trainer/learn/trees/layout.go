@@ -33,20 +33,20 @@ func (c column) value(x float64) float64 {
 // row that has come to it stays there.
 type step struct {
 	threshold float64 // of a split by set: the bits of its place in Model.sets
-	left      uint32  // place in the tree's steps
+	left      uint32  // place in Model.steps
 	column    uint32
 }
 
 // A walk is how to score one tree.
 type walk struct {
-	steps  []step
-	values []float64 // of the leaves, in the places of the steps
-	depth  int       // splits above the lowest leaf
-	class  int
-	sets   bool // some splits are by set
+	root  uint32 // place in Model.steps
+	depth int    // splits above the lowest leaf
+	class int
+	sets  bool // some splits are by set
+	group int  // where this tree and the three after it have no sets: the greatest depth of the four; else -1
 }
 
-// A layouter lays the trees of an ensemble out in two arrays.
+// A layouter lays the trees of an ensemble out one after another.
 type layouter struct {
 	m       *Model
 	columns map[column]uint32
@@ -66,38 +66,43 @@ func (m *Model) layout() {
 	for i := range m.ensemble.Trees {
 		nodes += len(m.ensemble.Trees[i].Nodes)
 	}
-	steps, values := make([]step, nodes), make([]float64, nodes)
+	m.steps, m.values = make([]step, 0, nodes), make([]float64, 0, nodes)
 	m.walks = make([]walk, len(m.ensemble.Trees))
 	for i := range m.ensemble.Trees {
-		t := &m.ensemble.Trees[i]
-		n := len(t.Nodes)
-		m.walks[i] = walk{steps: steps[:n:n], values: values[:n:n], class: t.Class}
-		steps, values = steps[n:], values[n:]
-		l.tree(t, &m.walks[i])
+		l.tree(&m.ensemble.Trees[i], &m.walks[i])
+	}
+	for i := range m.walks {
+		m.walks[i].group = -1
+		if four := m.walks[i:min(i+4, len(m.walks))]; len(four) == 4 && !four[0].sets && !four[1].sets && !four[2].sets && !four[3].sets {
+			m.walks[i].group = max(four[0].depth, four[1].depth, four[2].depth, four[3].depth)
+		}
 	}
 	m.fast = len(m.columns) <= maxFast
 }
 
 // tree lays out one tree, level by level.
 func (l *layouter) tree(t *Tree, w *walk) {
+	root := uint32(len(l.m.steps))
+	w.root, w.class = root, t.Class
 	l.queue = append(l.queue[:0], place{})
 	for i := 0; i < len(l.queue); i++ {
 		p := l.queue[i]
 		n := &t.Nodes[p.node]
 		w.depth = int(p.depth)
 		if n.Feature == -1 {
-			w.steps[i] = step{threshold: math.Inf(1), left: uint32(i)}
-			w.values[i] = n.Value
+			l.m.steps = append(l.m.steps, step{threshold: math.Inf(1), left: root + uint32(i)})
+			l.m.values = append(l.m.values, n.Value)
 			continue
 		}
-		s := step{threshold: n.Threshold, left: uint32(len(l.queue))}
+		s := step{threshold: n.Threshold, left: root + uint32(len(l.queue))}
 		if n.Set != nil {
 			w.sets = true
 			s.threshold = math.Float64frombits(uint64(len(l.m.sets)))
 			l.m.sets = append(l.m.sets, n.Set)
 		}
 		s.column = l.column(column{feature: n.Feature, left: n.MissingLeft, zeroMissing: n.ZeroMissing, set: n.Set != nil})
-		w.steps[i] = s
+		l.m.steps = append(l.m.steps, s)
+		l.m.values = append(l.m.values, 0)
 		l.queue = append(l.queue, place{n.Left, p.depth + 1}, place{n.Right, p.depth + 1})
 	}
 }

@@ -18,6 +18,8 @@ type Model struct {
 	ensemble *Ensemble
 	task     learn.Task
 	walks    []walk // of the trees, in their order
+	steps    []step
+	values   []float64 // of the leaves, in the places of the steps
 	columns  []column
 	sets     [][]uint64
 	shap     shap

@@ -10,7 +10,13 @@ const maxFast = 256
 
 // blockRows is how many rows PredictAll takes through a tree before the next
 // tree, so that the tree stays in the cache.
-const blockRows = 64
+const (
+	blockRows = 64
+	blockSize = 4096 // values of its columns, 32 KiB
+)
+
+// A row holds the columns of a row. Places beyond a model's columns are not used.
+type row [maxFast]float64
 
 // margins fills dst, one a class, with the margins of the row x.
 func (m *Model) margins(dst, x []float64) {
@@ -18,57 +24,95 @@ func (m *Model) margins(dst, x []float64) {
 		panic(fmt.Sprintf("trees: a row of %d values for a model of %d", len(x), m.ensemble.Features))
 	}
 	copy(dst, m.ensemble.Base)
-	if !m.fast {
-		for i := range m.walks {
-			dst[m.walks[i].class] += m.follow(&m.walks[i], x)
-		}
-		return
+	var columns row
+	if m.fast {
+		m.fill(columns[:], x)
 	}
-	var buffer [maxFast]float64
-	row := buffer[:len(m.columns)]
-	m.fill(row, x)
-	for i := range m.walks {
+	for i := 0; i < len(m.walks); i++ {
 		w := &m.walks[i]
-		if w.sets {
+		switch {
+		case !m.fast || w.sets:
 			dst[w.class] += m.follow(w, x)
-			continue
+		case w.group < 0:
+			dst[w.class] += m.leaf(w, &columns)
+		default:
+			m.fourTrees(dst, m.walks[i:i+4], &columns)
+			i += 3
 		}
-		dst[w.class] += w.leaf(row)
 	}
 }
 
 // fill lays the row x out in columns.
-func (m *Model) fill(row, x []float64) {
+func (m *Model) fill(columns, x []float64) {
 	for i, c := range m.columns {
-		row[i] = c.value(x[c.feature])
+		columns[i] = c.value(x[c.feature])
 	}
 }
 
-// leaf returns the value of the leaf that a row of columns reaches. It takes as
-// many steps for each row: those that it takes too many cost less than a branch
-// that is foretold wrongly, and without such branches the processor works on the
-// next rows or trees meanwhile.
-func (w *walk) leaf(row []float64) float64 {
-	at := uint32(0)
-	for range w.depth {
-		s := &w.steps[at]
-		right := uint32(0)
-		if row[s.column] > s.threshold {
-			right = 1
-		}
-		at = s.left + right
+// next takes a row from a split to a child, and leaves it at a leaf. It is
+// without a branch, which would be foretold wrongly half of the time. For the same
+// reason walks take as many steps for each row, and several of them are taken at
+// once: the processor works on one while it waits for another.
+func (s *step) next(columns *row) uint32 {
+	right := uint32(0)
+	if columns[uint8(s.column)] > s.threshold {
+		right = 1
 	}
-	return w.values[at]
+	return s.left + right
+}
+
+// leaf returns the value of the leaf that a row reaches.
+func (m *Model) leaf(w *walk, columns *row) float64 {
+	at := w.root
+	for range w.depth {
+		at = m.steps[at].next(columns)
+	}
+	return m.values[at]
+}
+
+// fourTrees adds to dst the values of the leaves that a row reaches in four
+// trees, the first of which has a group.
+func (m *Model) fourTrees(dst []float64, w []walk, columns *row) {
+	steps := m.steps
+	a, b, c, d := w[0].root, w[1].root, w[2].root, w[3].root
+	for range w[0].group {
+		a = steps[a].next(columns)
+		b = steps[b].next(columns)
+		c = steps[c].next(columns)
+		d = steps[d].next(columns)
+	}
+	dst[w[0].class] += m.values[a]
+	dst[w[1].class] += m.values[b]
+	dst[w[2].class] += m.values[c]
+	dst[w[3].class] += m.values[d]
+}
+
+// fourRows adds to dst the values of the leaves that four rows reach in a tree.
+func (m *Model) fourRows(dst []float64, w *walk, rows []*row) {
+	steps := m.steps
+	dst, rows = dst[:4], rows[:4]
+	a, b, c, d := w.root, w.root, w.root, w.root
+	r0, r1, r2, r3 := rows[0], rows[1], rows[2], rows[3]
+	for range w.depth {
+		a = steps[a].next(r0)
+		b = steps[b].next(r1)
+		c = steps[c].next(r2)
+		d = steps[d].next(r3)
+	}
+	dst[0] += m.values[a]
+	dst[1] += m.values[b]
+	dst[2] += m.values[c]
+	dst[3] += m.values[d]
 }
 
 // follow returns the value of the leaf that the row x, which is not laid out in
 // columns, reaches.
 func (m *Model) follow(w *walk, x []float64) float64 {
-	at := uint32(0)
+	at := w.root
 	for {
-		s := &w.steps[at]
+		s := &m.steps[at]
 		if s.left == at {
-			return w.values[at]
+			return m.values[at]
 		}
 		c := m.columns[s.column]
 		v := x[c.feature]
@@ -93,10 +137,47 @@ func in(set []uint64, x float64) bool {
 	return float64(k) == x && set[k>>6]>>(k&63)&1 != 0
 }
 
-// predictAll fills dst with the margins of rows.
+// predictAll fills dst with the margins of rows, which have one class.
 func (m *Model) predictAll(dst, x []float64) {
 	n := m.ensemble.Features
-	for i := range dst {
-		m.margins(dst[i:i+1], x[i*n:(i+1)*n])
+	if !m.fast {
+		for i := range dst {
+			m.margins(dst[i:i+1], x[i*n:(i+1)*n])
+		}
+		return
+	}
+	// Rows follow each other without gaps: if each took a row's whole length, they
+	// would compete for the same lines of the cache. What is behind the last is so
+	// that it can be taken as a row.
+	var block [blockSize + maxFast]float64
+	var places [blockRows]*row
+	width := max(1, len(m.columns))
+	for len(dst) > 0 {
+		rows := places[:min(len(dst), blockRows, blockSize/width)]
+		for r := range rows {
+			dst[r] = m.ensemble.Base[0]
+			rows[r] = (*row)(block[r*width:])
+			m.fill(rows[r][:], x[r*n:(r+1)*n])
+		}
+		for i := range m.walks {
+			m.block(dst, &m.walks[i], rows, x)
+		}
+		dst, x = dst[len(rows):], x[len(rows)*n:]
+	}
+}
+
+// block adds to dst the values of the leaves that rows reach in a tree.
+func (m *Model) block(dst []float64, w *walk, rows []*row, x []float64) {
+	n, r := m.ensemble.Features, 0
+	if w.sets {
+		for ; r < len(rows); r++ {
+			dst[r] += m.follow(w, x[r*n:(r+1)*n])
+		}
+	}
+	for ; r+4 <= len(rows); r += 4 {
+		m.fourRows(dst[r:], w, rows[r:])
+	}
+	for ; r < len(rows); r++ {
+		dst[r] += m.leaf(w, rows[r])
 	}
 }
