@@ -155,28 +155,45 @@ func (c *column) numbers(values []point, bins int) {
 	copy(c.ladder[:], c.upper)
 }
 
-// cuts returns the upper ends of all bins but the last. Bins have about equal
-// weights, but a value is never in two.
+// cuts returns the upper ends of all bins but the last. A value is never in two
+// bins. One that weighs as much as a bin should has one for itself, if its
+// neighbours fill bins; the others have bins of about equal weights.
 func cuts(points []point, bins int) []float64 {
-	rest := 0.0
+	total := 0.0
 	for _, p := range points {
-		rest += p.w
+		total += p.w
+	}
+	heavy := total / float64(bins)
+	rest, reserved := 0.0, 0 // weight of values that are not heavy, bins for those that are
+	for _, p := range points {
+		if p.w >= heavy {
+			reserved++
+		} else {
+			rest += p.w
+		}
 	}
 	var upper []float64
-	in := 0.0
-	for i, p := range points[:max(len(points)-1, 0)] {
-		in += p.w
+	in := 0.0 // weight in the bin, of values that are not heavy
+	for i, p := range points {
 		left := bins - len(upper)
-		if left < 2 {
+		if left < 2 || i+1 == len(points) {
 			break
 		}
-		// With a bin for each value that is left, each gets its own. Else a bin ends
-		// when it is full, or when the next value would fill more than what is missing.
-		target := rest / float64(left)
-		if len(points)-i > left && in < target && in+float64(points[i+1].w/2) < target {
-			continue
+		next := points[i+1]
+		target := rest / float64(max(left-reserved, 1))
+		full := len(points)-i <= left // each value has a bin
+		switch {
+		case p.w >= heavy:
+			reserved--
+			full = true
+		case next.w >= heavy:
+			in += p.w
+			full = full || in >= target/2
+		default:
+			in += p.w
+			full = full || in+next.w/2 >= target
 		}
-		if t, ok := between(p.v, points[i+1].v); ok {
+		if t, ok := between(p.v, next.v); full && ok {
 			upper = append(upper, t)
 			rest, in = rest-in, 0
 		}

@@ -19,7 +19,6 @@ type growth struct {
 	rows, spare []uint32
 	nodes       []trees.Node
 	leaves      []region
-	columns     []bool // that the tree may split on
 }
 
 // A region is the rows of a node: rows[lo:hi].
@@ -32,7 +31,7 @@ type region struct {
 // It is nil where no split gains anything.
 func (f *fitter) grow(class, round int) *trees.Tree {
 	f.measureClass(class, round)
-	g := &growth{fitter: f, rows: f.rows, spare: f.spare, leaves: f.leaves[:0], columns: f.columns}
+	g := &growth{fitter: f, rows: f.rows, spare: f.spare, leaves: f.leaves[:0]}
 	f.drawColumns(class)
 	for i := range g.rows {
 		g.rows[i] = uint32(i)
@@ -105,6 +104,7 @@ func (g *growth) node(c *column, s split, left, right int32) trees.Node {
 	n.Cover = g.nodes[left].Cover + g.nodes[right].Cover
 	switch {
 	case c.bin != nil:
+		n.Set = []uint64{0}
 		for _, b := range s.set {
 			category := c.names[b]
 			for len(n.Set) <= category/64 {
@@ -236,16 +236,13 @@ func (g *growth) best(f *finder, h histogram, b int, total sums) split {
 // had, and returns how many go left.
 func (g *growth) partition(r region, s split) int {
 	var left [256]uint8
-	if s.set != nil {
-		for _, b := range s.set {
-			left[b] = 1
-		}
-	} else {
-		for b := 1; b <= s.bin; b++ {
-			left[b] = 1
-		}
+	for _, b := range s.set {
+		left[b] = 1
 	}
-	if left[0] = 0; s.missingLeft {
+	for b := 1; b <= s.bin; b++ { // 0 with a set
+		left[b] = 1
+	}
+	if s.missingLeft {
 		left[0] = 1
 	}
 	bins := g.t.bins[s.column]
@@ -288,23 +285,21 @@ func sides(rows, spare []uint32, bins []byte, left *[256]uint8) int {
 	return n
 }
 
-// take gives a histogram from the pool; give puts it back.
+// take gives a histogram, from the pool if there is one that is long enough; give
+// puts it back. There are at most Depth+1 and one for each further thread.
 func (f *fitter) take() histogram {
+	need := f.t.blocks
+	if f.m.shared == nil {
+		need *= 2
+	}
 	if n := len(f.pool); n > 0 {
 		h := f.pool[n-1]
 		f.pool = f.pool[:n-1]
-		if len(h) >= f.blocksNeeded() {
-			return h
+		if cap(h) >= need {
+			return h[:need]
 		}
 	}
-	return make(histogram, f.blocksNeeded())
-}
-
-func (f *fitter) blocksNeeded() int {
-	if f.m.shared == nil {
-		return 2 * f.t.blocks
-	}
-	return f.t.blocks
+	return make(histogram, need)
 }
 
 func (f *fitter) give(h histogram) {

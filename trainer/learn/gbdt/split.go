@@ -105,7 +105,7 @@ func (f *finder) number(at int, c *column, bins []sums) {
 	}
 }
 
-// set sorts the categories by what they would have as leaves, and tries each
+// categories sorts the categories by what they would have as leaves, and tries each
 // beginning and each end of the order as the set that goes left. For a convex
 // loss the best of all sets is among them (Fisher 1958), but for lambda, which
 // keeps rare categories in the middle. Of a set and its complement the lighter
@@ -128,6 +128,9 @@ func (f *finder) categories(at int, c *column, bins []sums) {
 		rare = rare.minus(bins[o.bin])
 	}
 	some, best := miss.h != 0, 0
+	if some { // what is missing against all others
+		f.offer(miss, f.p.Lambda, split{column: at, missing: true, missingLeft: true})
+	}
 	for range 2 {
 		var left sums
 		for n := range f.order {
