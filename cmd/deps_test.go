@@ -58,11 +58,12 @@ var policy = map[string][]string{
 	"feedback":         {"features", "features/expr", "github.com/go-json-experiment/json"},
 	"feedback/monitor": {"features", "features/expr", "features/profile", "feedback", "trainer/eval"},
 
-	"trainer":         {"deploy/registry", "features", "features/expr", "feedback", "features/profile", "streams", "streams/pipeline", "trainer/bundle", "trainer/dataset", "trainer/eval", "trainer/learn", "trainer/learn/ftrl"},
-	"trainer/bundle":  {"features", "features/expr", "trainer/learn", "trainer/learn/ftrl", "trainer/learn/trees"},
-	"trainer/dataset": {"features", "features/expr", "features/profile", "trainer/eval", "github.com/goccy/go-yaml"},
-	"trainer/eval":    {},
-	"trainer/learn":   {},
+	"trainer":          {"deploy/registry", "features", "features/expr", "feedback", "features/profile", "streams", "streams/pipeline", "trainer/bundle", "trainer/dataset", "trainer/eval", "trainer/learn", "trainer/learn/ftrl"},
+	"trainer/bundle":   {"features", "features/expr", "trainer/learn", "trainer/learn/ftrl", "trainer/learn/trees"},
+	"trainer/dataset":  {"features", "features/expr", "features/profile", "trainer/eval", "github.com/goccy/go-yaml"},
+	"trainer/eval":     {},
+	"trainer/external": {"features", "features/expr", "streams/lake", "trainer/learn"},
+	"trainer/learn":    {},
 	"trainer/whatif": {
 		"deploy/registry", "features", "features/expr", "features/offline", "feedback",
 		"streams", "streams/lake", "trainer/bundle", "trainer/eval", "trainer/learn",
