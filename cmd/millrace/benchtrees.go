@@ -26,7 +26,7 @@ type benchTreesCmd struct {
 func (benchTreesCmd) Help() string {
 	return `Measures how fast gradient-boosted trees are grown and predict on this machine, and how well. The rows are like the measurements of particle collisions: 28 numbers and a label that only some of them tell something of. The task is 100 trees of depth 6 with 256 bins and a rate of 0.1, for binary classification, tested with rows that were not trained with, a fifth as many.
 
-Training is measured from the numbers in memory to a model that predicts, and so takes in their binning. Bulk is the prediction of all test rows, in the cheapest of three passes. One row is 5,000 calls that predict a row each, by one thread. CPU seconds are user's and system's, of all threads.
+Training is measured from the numbers in memory to a model that predicts, and so takes in their binning. Bulk is the prediction of all test rows, ours by one thread, in the cheapest of three passes. One row is 5,000 calls that predict a row each, by one thread. CPU seconds are user's and system's, of all threads.
 
 With --peers other learners have the same task, one after another, in a process each, with the same rows from files and as many threads: XGBoost (hist), LightGBM and scikit-learn (HistGradientBoosting). onnxruntime scores what LightGBM has trained. All predictions are judged by the same code. They take five minutes with a million rows, 140 MB of temporary files, and a Python that has numpy, xgboost, lightgbm, scikit-learn, onnxruntime, onnxmltools and skl2onnx.
 
