@@ -77,8 +77,8 @@ func (m *Model) contributions(class int, dst, x []float64) []float64 {
 			continue
 		}
 		s.nodes, s.rule = t.Nodes, m.shap.rules[m.shap.points[i]]
-		for q := range s.rule.at {
-			s.down[q] = 1
+		for q := range s.levels[0].g {
+			s.levels[0].g[q] = 1
 		}
 		s.visit(0, 0)
 	}
@@ -121,8 +121,8 @@ func newShap(e *Ensemble, walks []walk) shap {
 		deepest = max(deepest, walks[i].depth)
 		s.expected[t.Class] += t.expected()
 	}
-	features, size := e.Features, (deepest+1)*(len(s.rules)-1)
-	s.states = &sync.Pool{New: func() any { return newShapState(features, size) }}
+	features, points := e.Features, len(s.rules)-1
+	s.states = &sync.Pool{New: func() any { return newShapState(features, deepest+1, points) }}
 	return s
 }
 
@@ -135,7 +135,7 @@ func (t *Tree) expected() float64 {
 			means[i] = n.Value
 			continue
 		}
-		left, right := t.shares(n)
+		left, right := shares(t.Nodes, n)
 		means[i] = left*means[n.Left] + right*means[n.Right]
 	}
 	return means[0]
@@ -143,8 +143,8 @@ func (t *Tree) expected() float64 {
 
 // shares returns what shares of the training rows that came to a split went left
 // and right. Where none came both ways are as likely.
-func (t *Tree) shares(n *Node) (left, right float64) {
-	left, right = t.Nodes[n.Left].Cover, t.Nodes[n.Right].Cover
+func shares(nodes []Node, n *Node) (left, right float64) {
+	left, right = nodes[n.Left].Cover, nodes[n.Right].Cover
 	if sum := left + right; sum > 0 {
 		return left / sum, right / sum
 	}
@@ -164,93 +164,124 @@ func (n *Node) goesLeft(x float64) bool {
 
 // A shapState is what going around a tree needs to remember.
 type shapState struct {
-	x, sums  []float64
-	nodes    []Node
-	rule     rule
-	share    []float64 // of each feature, over its splits above; 1 where there are none
-	failed   []bool    // the row does not pass one of them
-	down, up []float64 // for each level the points' values of G, and of the sums of v G
+	x, sums []float64
+	nodes   []Node
+	rule    rule
+	share   []float64 // of each feature, over its splits above; 1 where there are none
+	failed  []bool    // the row does not pass one of them
+	levels  []shapLevel
 }
 
-func newShapState(features, size int) *shapState {
-	s := &shapState{share: make([]float64, features), failed: make([]bool, features), down: make([]float64, size), up: make([]float64, size)}
+// A shapLevel is what is known on the way to a node, with a value for each point.
+type shapLevel struct {
+	g       []float64 // G
+	sums    []float64 // sum of v G over the leaves below
+	without []float64 // G without the feature that is split here: G/F
+	inverse []float64 // 1/F
+}
+
+func newShapState(features, levels, points int) *shapState {
+	s := &shapState{share: make([]float64, features), failed: make([]bool, features), levels: make([]shapLevel, levels)}
 	for i := range s.share {
 		s.share[i] = 1
+	}
+	all := make([]float64, 4*levels*points)
+	for i := range s.levels {
+		for _, field := range []*[]float64{&s.levels[i].g, &s.levels[i].sums, &s.levels[i].without, &s.levels[i].inverse} {
+			*field, all = all[:points:points], all[points:]
+		}
 	}
 	return s
 }
 
-// visit leaves in its level of up the sums over the leaves at or below a node,
-// and adds to s.sums what the splits below it add.
+// visit leaves in its level the sums over the leaves at or below a node, and adds
+// to s.sums what the splits below it add.
 func (s *shapState) visit(at int32, level int) {
-	points := len(s.rule.at)
-	down, up := s.down[level*points:][:points], s.up[level*points:][:points]
-	n := &s.nodes[at]
+	n, l, points := &s.nodes[at], &s.levels[level], len(s.rule.at)
+	g, sums := l.g[:points], l.sums[:points]
 	if n.Feature == -1 {
-		for q, g := range down {
-			up[q] = g * n.Value
+		for q := range sums {
+			sums[q] = g[q] * n.Value
 		}
 		return
 	}
-	clear(up)
+	clear(sums)
 	share, failed := s.share[n.Feature], s.failed[n.Feature]
-	t := Tree{Nodes: s.nodes}
-	left, right := t.shares(n)
-	goesLeft := n.goesLeft(s.x[n.Feature])
-	sum := s.child(n.Left, level, n.Feature, left, share, failed, goesLeft)
-	sum += s.child(n.Right, level, n.Feature, right, share, failed, !goesLeft)
-	s.sums[n.Feature] += sum
-	s.share[n.Feature], s.failed[n.Feature] = share, failed
+	left, right := shares(s.nodes, n)
+	if failed {
+		s.passive(n.Left, level, left)
+		s.passive(n.Right, level, right)
+		return
+	}
+	without, inverse := l.without[:points], l.inverse[:points]
+	for q, t := range s.rule.at {
+		without[q], inverse[q] = g[q], 1
+		if share != 1 {
+			inverse[q] = 1 / ((1-t)*share + t)
+			without[q] = g[q] * inverse[q]
+		}
+	}
+	if !n.goesLeft(s.x[n.Feature]) {
+		s.active(n.Right, level, n.Feature, share, right, true)
+		s.active(n.Left, level, n.Feature, share, left, false)
+	} else {
+		s.active(n.Left, level, n.Feature, share, left, true)
+		s.active(n.Right, level, n.Feature, share, right, false)
+	}
+	s.share[n.Feature], s.failed[n.Feature] = share, false
 }
 
-// child goes down to a child whose share of the rows at its parent is part, and
-// adds its up to that of its parent. It returns what the split has added to the
-// feature's sum on this side. The feature's share and failed are those above.
-func (s *shapState) child(at int32, level int, feature int32, part, share float64, failed, passes bool) float64 {
-	points := len(s.rule.at)
-	down, up := s.down[level*points:][:points], s.up[level*points:][:points]
-	nextDown, nextUp := s.down[(level+1)*points:][:points], s.up[(level+1)*points:][:points]
-	below := share * part
-	s.share[feature], s.failed[feature] = below, failed || !passes
-	if failed {
-		for q := range nextDown {
-			nextDown[q] = down[q] * part
-		}
-		s.visit(at, level+1)
-		for q := range up {
-			up[q] += nextUp[q]
-		}
-		return 0
+// passive goes down to a child of a split whose feature has failed above, so that
+// it only takes the child's part of the rows.
+func (s *shapState) passive(child int32, level int, part float64) {
+	l, next := &s.levels[level], &s.levels[level+1]
+	for q := range s.rule.at {
+		next.g[q] = l.g[q] * part
 	}
+	s.visit(child, level+1)
+	for q := range s.rule.at {
+		l.sums[q] += next.sums[q]
+	}
+}
+
+// active goes down to a child of a split whose feature has not failed above, and
+// adds what the split adds to the feature on this side. The feature's share is
+// that above the split, and the child's part is of the rows there.
+func (s *shapState) active(child int32, level int, feature int32, share, part float64, passes bool) {
+	l, next := &s.levels[level], &s.levels[level+1]
+	below := share * part
+	s.share[feature], s.failed[feature] = below, !passes
 	for q, t := range s.rule.at {
 		f := (1 - t) * below
 		if passes {
 			f += t
 		}
-		nextDown[q] = down[q] * f / ((1-t)*share + t)
+		next.g[q] = l.without[q] * f
 	}
-	s.visit(at, level+1)
+	s.visit(child, level+1)
 	sum := 0.0
 	for q, t := range s.rule.at {
-		change := -1 / (1 - t)
+		change := s.rule.fail[q]
 		if passes {
 			change = (1 - below) / ((1-t)*below + t)
 		}
-		change -= (1 - share) / ((1-t)*share + t)
-		sum += s.rule.weight[q] * nextUp[q] * change
-		up[q] += nextUp[q]
+		sum += s.rule.weight[q] * next.sums[q] * (change - (1-share)*l.inverse[q])
+		l.sums[q] += next.sums[q]
 	}
-	return sum
+	s.sums[feature] += sum
 }
 
 // A rule integrates polynomials over [0, 1]: the sum of their values at points
 // times weights is exact up to degree 2n-1.
-type rule struct{ at, weight []float64 }
+type rule struct {
+	at, weight []float64
+	fail       []float64 // -1/(1-t): (o - z)/F where o is 0
+}
 
 // newRule returns the rule of Gauss and Legendre with n points, which are the
 // zeros of the Legendre polynomial of degree n, found by Newton's method.
 func newRule(n int) rule {
-	r := rule{at: make([]float64, n), weight: make([]float64, n)}
+	r := rule{at: make([]float64, n), weight: make([]float64, n), fail: make([]float64, n)}
 	for i := range n {
 		x := math.Cos(math.Pi * (float64(i) + 0.75) / (float64(n) + 0.5))
 		slope := 0.0
@@ -264,6 +295,7 @@ func newRule(n int) rule {
 		}
 		r.at[i] = (1 + x) / 2
 		r.weight[i] = 1 / ((1 - x*x) * slope * slope)
+		r.fail[i] = -1 / (1 - r.at[i])
 	}
 	return r
 }

@@ -87,18 +87,20 @@ func (m *Model) fourTrees(dst []float64, w []walk, columns *row) {
 	dst[w[3].class] += m.values[d]
 }
 
-// fourRows adds to dst the values of the leaves that four rows reach in a tree.
-func (m *Model) fourRows(dst []float64, w *walk, rows []*row) {
+// fourRows adds to dst the values of the leaves that the first four rows of a
+// block reach in a tree.
+func (m *Model) fourRows(dst []float64, w *walk, block []float64, width int) {
 	steps := m.steps
-	dst, rows = dst[:4], rows[:4]
 	a, b, c, d := w.root, w.root, w.root, w.root
-	r0, r1, r2, r3 := rows[0], rows[1], rows[2], rows[3]
+	r0, r1 := (*row)(block), (*row)(block[width:])
+	r2, r3 := (*row)(block[2*width:]), (*row)(block[3*width:])
 	for range w.depth {
 		a = steps[a].next(r0)
 		b = steps[b].next(r1)
 		c = steps[c].next(r2)
 		d = steps[d].next(r3)
 	}
+	dst = dst[:4]
 	dst[0] += m.values[a]
 	dst[1] += m.values[b]
 	dst[2] += m.values[c]
@@ -140,7 +142,7 @@ func in(set []uint64, x float64) bool {
 // predictAll fills dst with the margins of rows, which have one class.
 func (m *Model) predictAll(dst, x []float64) {
 	n := m.ensemble.Features
-	if !m.fast {
+	if !m.fast || len(dst) < 4 {
 		for i := range dst {
 			m.margins(dst[i:i+1], x[i*n:(i+1)*n])
 		}
@@ -150,34 +152,33 @@ func (m *Model) predictAll(dst, x []float64) {
 	// would compete for the same lines of the cache. What is behind the last is so
 	// that it can be taken as a row.
 	var block [blockSize + maxFast]float64
-	var places [blockRows]*row
 	width := max(1, len(m.columns))
 	for len(dst) > 0 {
-		rows := places[:min(len(dst), blockRows, blockSize/width)]
+		rows := min(len(dst), blockRows, blockSize/width)
 		for r := range rows {
 			dst[r] = m.ensemble.Base[0]
-			rows[r] = (*row)(block[r*width:])
-			m.fill(rows[r][:], x[r*n:(r+1)*n])
+			m.fill(block[r*width:], x[r*n:(r+1)*n])
 		}
 		for i := range m.walks {
-			m.block(dst, &m.walks[i], rows, x)
+			if w := &m.walks[i]; w.sets {
+				for r := range rows {
+					dst[r] += m.follow(w, x[r*n:(r+1)*n])
+				}
+			} else {
+				m.block(dst[:rows], w, block[:], width)
+			}
 		}
-		dst, x = dst[len(rows):], x[len(rows)*n:]
+		dst, x = dst[rows:], x[rows*n:]
 	}
 }
 
-// block adds to dst the values of the leaves that rows reach in a tree.
-func (m *Model) block(dst []float64, w *walk, rows []*row, x []float64) {
-	n, r := m.ensemble.Features, 0
-	if w.sets {
-		for ; r < len(rows); r++ {
-			dst[r] += m.follow(w, x[r*n:(r+1)*n])
-		}
+// block adds to dst the values of the leaves that as many rows reach in a tree.
+func (m *Model) block(dst []float64, w *walk, block []float64, width int) {
+	r := 0
+	for ; r+4 <= len(dst); r += 4 {
+		m.fourRows(dst[r:], w, block[r*width:], width)
 	}
-	for ; r+4 <= len(rows); r += 4 {
-		m.fourRows(dst[r:], w, rows[r:])
-	}
-	for ; r < len(rows); r++ {
-		dst[r] += m.leaf(w, rows[r])
+	for ; r < len(dst); r++ {
+		dst[r] += m.leaf(w, (*row)(block[r*width:]))
 	}
 }

@@ -229,6 +229,13 @@ func (e *Ensemble) readHead(objective string, p xgboostParam) error {
 	return nil
 }
 
+// The least and the greatest probability that XGBoost takes as a base score: of
+// labels that are all the same it makes 0 or 1.
+const (
+	leastBase = float64(float32(1e-6))
+	mostBase  = float64(float32(1) - float32(1e-6))
+)
+
 // baseMargins reads a base score, a number or a list of them in brackets.
 func baseMargins(score string, link Link) ([]float64, error) {
 	list := strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(score), "["), "]")
@@ -242,9 +249,10 @@ func baseMargins(score string, link Link) ([]float64, error) {
 		case err != nil || math.IsNaN(b) || math.IsInf(b, 0):
 			return nil, fmt.Errorf("base_score %.60q is no number, nor a list of numbers", score)
 		case link == Logistic:
-			if !(b > 0 && b < 1) {
-				return nil, fmt.Errorf("base_score %v is no probability between 0 and 1", b)
+			if !(b >= 0 && b <= 1) {
+				return nil, fmt.Errorf("base_score %v is no probability", b)
 			}
+			b = min(max(b, leastBase), mostBase)
 			b = math.Log(b) - math.Log1p(-b)
 		case link == Exp:
 			if !(b > 0) {
