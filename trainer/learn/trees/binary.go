@@ -203,6 +203,17 @@ func (d *decoder) count(limit int) int {
 // things reads a count of things of so many bytes at least.
 func (d *decoder) things(limit, least int) int { return d.count(min(limit, len(d.src)/least)) }
 
+func (d *decoder) text() string {
+	n := d.count(maxName)
+	if n > len(d.src) {
+		d.fail("it is cut off")
+		return ""
+	}
+	s := string(d.src[:n])
+	d.src = d.src[n:]
+	return s
+}
+
 // pick reads a byte that stands for one of all.
 func pick[T any](d *decoder, all []T) (one T) {
 	b := d.byte()
@@ -224,9 +235,7 @@ func (d *decoder) ensemble() *Ensemble {
 		}
 		e.Names = make([]string, e.Features)
 		for i := range e.Names {
-			n := d.things(maxName, 1)
-			e.Names[i] = string(d.src[:n])
-			d.src = d.src[n:]
+			e.Names[i] = d.text()
 		}
 	default:
 		d.fail("it has names or has none")
@@ -235,7 +244,9 @@ func (d *decoder) ensemble() *Ensemble {
 	for i := range e.Base {
 		e.Base[i] = d.float()
 	}
-	e.Trees = make([]Tree, d.things(maxTrees, leastTree))
+	if n := d.things(maxTrees, leastTree); n > 0 {
+		e.Trees = make([]Tree, n)
+	}
 	for i := range e.Trees {
 		e.Trees[i].Class = d.count(maxClasses - 1)
 		e.Trees[i].Nodes = make([]Node, d.things(maxNodes-d.nodes, leastNode))
