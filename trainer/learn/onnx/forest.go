@@ -50,7 +50,7 @@ func readForest[T float32 | float64](n *node, votes string, targets, features in
 	if count == 0 || count > maxTreeNodes || missing != nil && len(missing) != count {
 		return nil, fmt.Errorf("%d nodes (and %d missing_value_tracks_true) are not supported; the limit is %d", count, len(missing), maxTreeNodes)
 	}
-	s := &forestSpec[T]{targets: targets, features: features, base: base, aggregate: "SUM"}
+	s := &forestSpec[T]{targets: targets, base: base, aggregate: "SUM"}
 	at := make(map[[2]int64]int32, count) // a node's place among the splits, or ^ among the leaves
 	for i, id := range ids {
 		key := [2]int64{trees[i], id}
@@ -145,7 +145,7 @@ func readForest5[T float32 | float64](n *node, features int) (*forestSpec[T], po
 	if aggregate < 0 || aggregate > 3 || after < 0 || after > int64(postProbit) || targets < 1 || targets > maxCells {
 		return nil, 0, fmt.Errorf("aggregate_function %d, post_transform %d or n_targets %d is not supported", aggregate, after, targets)
 	}
-	s := &forestSpec[T]{targets: int(targets), features: features, aggregate: []string{"AVERAGE", "SUM", "MIN", "MAX"}[aggregate]}
+	s := &forestSpec[T]{targets: int(targets), aggregate: []string{"AVERAGE", "SUM", "MIN", "MAX"}[aggregate]}
 	for i := range count {
 		node := splitSpec[T]{threshold: thresholds[i], mode: mode(modes.i[i]), missing: missing != nil && missing[i] != 0}
 		if columns[i] < 0 || columns[i] >= int64(features) || node.mode > modeMember {
@@ -190,16 +190,17 @@ func (s *forestSpec[T]) readSets(members *constant) error {
 	if members == nil {
 		return fmt.Errorf("it has no membership_values")
 	}
-	at, set := 0, make(map[T]bool)
+	at := 0
+	var set []T
 	for _, v := range append(toSlice[T](members.f, members.d), nanOf[T]()) {
 		if v == v {
-			set[v] = true
+			set = append(set, v)
 			continue
 		}
 		if at < len(s.sets) {
 			s.sets[at] = set
 		}
-		at, set = at+1, make(map[T]bool)
+		at, set = at+1, nil
 	}
 	if at < len(s.sets) {
 		return fmt.Errorf("membership_values are %d sets for %d nodes", at, len(s.sets))

@@ -123,6 +123,9 @@ func read(data []byte) (*Model, error) {
 
 // readInputs returns the inputs of a graph that are no constants.
 func readInputs(g *graphProto) ([]Input, error) {
+	if len(g.inputs) > maxInputs {
+		return nil, fmt.Errorf("the graph has %d inputs; the limit is %d", len(g.inputs), maxInputs)
+	}
 	var inputs []Input
 	for _, v := range g.inputs {
 		if g.initializers[v.name] != nil {
@@ -137,8 +140,8 @@ func readInputs(g *graphProto) ([]Input, error) {
 		}
 		inputs = append(inputs, in)
 	}
-	if len(inputs) == 0 || len(inputs) > maxInputs {
-		return nil, fmt.Errorf("the graph has %d inputs instead of 1 to %d", len(inputs), maxInputs)
+	if len(inputs) == 0 {
+		return nil, fmt.Errorf("the graph has no inputs")
 	}
 	return inputs, nil
 }
@@ -160,7 +163,7 @@ func readInput(v valueInfo) (Input, error) {
 	if !v.shaped {
 		return in, nil
 	}
-	rows := int64(1)
+	var rows int64
 	switch len(v.dims) {
 	case 1:
 		in.Width, in.vector, rows = 1, true, v.dims[0]

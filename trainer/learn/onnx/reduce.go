@@ -40,12 +40,18 @@ func reduce(c *compiler, n *node, in []*value) ([]*value, error) {
 	if total, _ := size(x.dims); total == 0 {
 		return nil, fmt.Errorf("its input %v is empty", x)
 	}
-	switch x.typ {
-	case float32Type:
+	switch sums := c.new(n, float64Type, dims); {
+	case n.op == "ReduceLogSumExp" && x.typ == float32Type:
+		c.do(n, 4*x.size(), logSumExp[float32](x, y, sums, groups))
+	case n.op == "ReduceLogSumExp" && x.typ == float64Type:
+		c.do(n, 4*x.size(), logSumExp[float64](x, y, sums, groups))
+	case n.op == "ReduceLogSumExp":
+		return nil, errType(x)
+	case x.typ == float32Type:
 		c.do(n, x.size(), reduction[float32](n.op, x, y, groups))
-	case float64Type:
+	case x.typ == float64Type:
 		c.do(n, x.size(), reduction[float64](n.op, x, y, groups))
-	case int64Type:
+	case x.typ == int64Type:
 		c.do(n, x.size(), reduction[int64](n.op, x, y, groups))
 	default:
 		return nil, errType(x)
@@ -70,9 +76,6 @@ func reduced(from, along []int, keep bool) (kept, dims []int) {
 // reduction is a step that folds each element of x into that of y which its group
 // names.
 func reduction[T number](op string, x, y *value, groups []int32) step {
-	if op == "ReduceLogSumExp" {
-		return logSumExp[T](x, y, groups)
-	}
 	start, fold := folds[T](op)
 	share := T(1)
 	if op == "ReduceMean" {
@@ -122,22 +125,21 @@ func folds[T number](op string) (*T, func(sum, v T) T) {
 	return &zero, add[T] // ReduceSum, ReduceMean
 }
 
-func logSumExp[T number](x, y *value, groups []int32) step {
+func logSumExp[T number](x, y, sums *value, groups []int32) step {
 	return func(st *state) {
-		from, to := of[T](&st.slots[x.slot]), of[T](&st.slots[y.slot])
+		from, to, sum := of[T](&st.slots[x.slot]), of[T](&st.slots[y.slot]), st.slots[sums.slot].d
+		for i := len(from) - 1; i >= 0; i-- {
+			to[groups[i]] = from[i]
+		}
+		for i, v := range from {
+			to[groups[i]] = larger(to[groups[i]], v)
+		}
+		clear(sum)
+		for i, v := range from {
+			sum[groups[i]] += math.Exp(float64(v - to[groups[i]]))
+		}
 		for i := range to {
-			most, sum := math.Inf(-1), 0.0
-			for k, v := range from {
-				if int(groups[k]) == i {
-					most = max(most, float64(v))
-				}
-			}
-			for k, v := range from {
-				if int(groups[k]) == i {
-					sum += math.Exp(float64(v) - most)
-				}
-			}
-			to[i] = T(most + math.Log(sum))
+			to[i] += T(math.Log(sum[i]))
 		}
 	}
 }

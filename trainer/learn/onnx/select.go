@@ -33,8 +33,10 @@ func where(c *compiler, n *node, in []*value) ([]*value, error) {
 		s = choose[int64](in, y, from)
 	case y.typ == boolType:
 		s = choose[bool](in, y, from)
-	default:
+	case y.typ == stringType:
 		s = choose[string](in, y, from)
+	default:
+		return nil, errType(y)
 	}
 	c.do(n, total, s)
 	return []*value{y}, nil

@@ -13,7 +13,9 @@ func (c *compiler) treeInput(n *node, in []*value) (x *value, width int, err err
 			return nil, 0, err
 		}
 	}
-	width, err = rowWidth(x)
+	if width, err = rowWidth(x); err == nil && width == 0 {
+		err = fmt.Errorf("%v has no columns", x)
+	}
 	return x, width, err
 }
 
@@ -67,7 +69,7 @@ func treeEnsemble(c *compiler, n *node, in []*value) ([]*value, error) {
 }
 
 // work is about how many operations the trees take for a row.
-func (f *flatForest[T]) work() int { return 16*len(f.roots) + len(f.nodes)/8 + 16*f.targets }
+func (f *flatForest[T]) work() int { return f.steps + 16*f.targets }
 
 // scored compiles the trees of a regression.
 func scored[T float32 | float64](c *compiler, n *node, spec *forestSpec[T], x *value, after post, typ dtype) ([]*value, error) {

@@ -1,46 +1,27 @@
 package onnx
 
-import "fmt"
-
-// A mode is how a node compares a value with its threshold.
-type mode uint8
-
-const (
-	modeLE mode = iota
-	modeLT
-	modeGE
-	modeGT
-	modeEQ
-	modeNE
-	modeMember
-	modeLeaf // of files before ai.onnx.ml 5
-)
-
-// A flatNode is a split. Its children are places in the nodes of the ensemble, or
-// leaves: ^place in those.
+// A flatNode is a split or a leaf. A row goes to the first child where its value is
+// at most the threshold, otherwise to the second, and where it is NaN to the one
+// that nan says. Both children of a leaf are the leaf itself, and its threshold is
+// what it adds, where one target is a sum.
 type flatNode[T float32 | float64] struct {
 	threshold T
-	feature   int32
-	yes, no   int32
-	mode      mode
-	missing   bool  // NaN goes to yes
-	set       int32 // of modeMember
+	place     uint32 // of the value in the row, times 2, plus nan
+	child     [2]int32
 }
 
 // A flatForest is an ensemble laid out for one row at a time.
 type flatForest[T float32 | float64] struct {
 	nodes   []flatNode[T]
 	roots   []int32
-	plain   bool           // all nodes are modeLE or modeLT, by uniform
-	uniform mode           //
-	sets    []map[T]bool   //
-	single  []T            // of one target: what a leaf adds
-	starts  []int32        // of more: where a leaf's votes begin in votes
-	votes   []flatVote[T]  //
-	targets int            //
-	base    []T            //
-	average bool           //
+	leafOf  []int32       // the leaf of a node; nil: leaves are just added
+	starts  []int32       // where a leaf's votes begin in votes
+	votes   []flatVote[T] //
+	targets int
+	base    []T
+	average bool
 	extreme func(a, b T) T // MIN or MAX; nil: votes are added
+	steps   int            // that a row takes, at most
 }
 
 type flatVote[T float32 | float64] struct {
@@ -48,100 +29,88 @@ type flatVote[T float32 | float64] struct {
 	value  T
 }
 
-// leaf returns the leaf that a row reaches from a root.
-func (f *flatForest[T]) leaf(at int32, row []T) int32 {
-	nodes := f.nodes
-	if f.plain && f.uniform == modeLE {
-		for at >= 0 {
-			n := &nodes[at]
-			v := row[n.feature]
-			at = n.no
-			if v <= n.threshold || n.missing && v != v {
-				at = n.yes
-			}
-		}
-		return ^at
+// next returns where a row goes from a node. The choice is made without a branch:
+// no processor could predict it.
+func (n *flatNode[T]) next(row []T) int32 {
+	v := row[n.place>>1]
+	side := uint32(1)
+	if v <= n.threshold {
+		side = 0
 	}
-	if f.plain {
-		for at >= 0 {
-			n := &nodes[at]
-			v := row[n.feature]
-			at = n.no
-			if v < n.threshold || n.missing && v != v {
-				at = n.yes
-			}
-		}
-		return ^at
+	if v != v {
+		side = n.place
 	}
-	for at >= 0 {
-		n := &nodes[at]
-		v := row[n.feature]
-		at = n.no
-		if f.holds(n, v) || n.missing && v != v {
-			at = n.yes
-		}
-	}
-	return ^at
+	return n.child[side&1]
 }
 
-func (f *flatForest[T]) holds(n *flatNode[T], v T) bool {
-	switch n.mode {
-	case modeLE:
-		return v <= n.threshold
-	case modeLT:
-		return v < n.threshold
-	case modeGE:
-		return v >= n.threshold
-	case modeGT:
-		return v > n.threshold
-	case modeEQ:
-		return v == n.threshold
-	case modeNE:
-		return v != n.threshold
+// leaf returns the node of the leaf that a row reaches from a root.
+func (f *flatForest[T]) leaf(at int32, row []T) int32 {
+	for {
+		next := f.nodes[at].next(row)
+		if next == at {
+			return at
+		}
+		at = next
 	}
-	return f.sets[n.set][v]
+}
+
+// four walks four trees at once, so that the processor waits for four nodes at once.
+func (f *flatForest[T]) four(at [4]int32, row []T) [4]int32 {
+	a, b, c, d, nodes := at[0], at[1], at[2], at[3], f.nodes
+	for {
+		na, nb, nc, nd := nodes[a].next(row), nodes[b].next(row), nodes[c].next(row), nodes[d].next(row)
+		if (na^a)|(nb^b)|(nc^c)|(nd^d) == 0 {
+			return [4]int32{a, b, c, d}
+		}
+		a, b, c, d = na, nb, nc, nd
+	}
 }
 
 // sum adds the votes of a row to scores, one a target, and marks those that had any.
 func (f *flatForest[T]) sum(row, scores []T, voted []bool) {
+	if f.leafOf == nil {
+		scores[0], voted[0] = f.total(row), true
+		return
+	}
 	clear(scores)
 	clear(voted)
-	if f.single != nil {
-		f.sumSingle(row, scores, voted)
-		return
-	}
-	for _, root := range f.roots {
-		leaf := f.leaf(root, row)
-		for _, v := range f.votes[f.starts[leaf]:f.starts[leaf+1]] {
-			f.fold(scores, voted, v.target, v.value)
+	roots := f.roots
+	for ; len(roots) >= 4; roots = roots[4:] {
+		for _, leaf := range f.four([4]int32(roots), row) {
+			f.vote(leaf, scores, voted)
 		}
+	}
+	for _, root := range roots {
+		f.vote(f.leaf(root, row), scores, voted)
 	}
 }
 
-func (f *flatForest[T]) sumSingle(row, scores []T, voted []bool) {
-	if f.extreme == nil {
-		var sum T
-		for _, root := range f.roots {
-			sum += f.single[f.leaf(root, row)]
+// total is the sum of the leaves, added in the order of the trees.
+func (f *flatForest[T]) total(row []T) T {
+	var sum T
+	roots := f.roots
+	for ; len(roots) >= 4; roots = roots[4:] {
+		for _, leaf := range f.four([4]int32(roots), row) {
+			sum += f.nodes[leaf].threshold
 		}
-		scores[0], voted[0] = sum, true
-		return
 	}
-	for _, root := range f.roots {
-		f.fold(scores, voted, 0, f.single[f.leaf(root, row)])
+	for _, root := range roots {
+		sum += f.nodes[f.leaf(root, row)].threshold
 	}
+	return sum
 }
 
-func (f *flatForest[T]) fold(scores []T, voted []bool, target int32, v T) {
-	switch {
-	case f.extreme == nil:
-		scores[target] += v
-	case !voted[target]:
-		scores[target] = v
-	default:
-		scores[target] = f.extreme(scores[target], v)
+func (f *flatForest[T]) vote(leaf int32, scores []T, voted []bool) {
+	leaf = f.leafOf[leaf]
+	for _, v := range f.votes[f.starts[leaf]:f.starts[leaf+1]] {
+		score := &scores[v.target]
+		if f.extreme == nil || !voted[v.target] {
+			*score += v.value
+		} else {
+			*score = f.extreme(*score, v.value)
+		}
+		voted[v.target] = true
 	}
-	voted[target] = true
 }
 
 // finish turns sums into the scores of a regression.
@@ -157,119 +126,4 @@ func (f *flatForest[T]) finish(sums []T, voted []bool) {
 			sums[i] += f.base[i]
 		}
 	}
-}
-
-// A forestSpec is an ensemble as read from a file, before it is laid out.
-type forestSpec[T float32 | float64] struct {
-	splits    []splitSpec[T]
-	leaves    [][]flatVote[T]
-	roots     []int32 // as in flatNode
-	sets      []map[T]bool
-	base      []T
-	targets   int
-	aggregate string // SUM, AVERAGE, MIN or MAX
-	features  int
-}
-
-// A splitSpec is a flatNode before its children are checked.
-type splitSpec[T float32 | float64] = flatNode[T]
-
-// flatten checks a forest and lays it out: parents before children, so that a walk
-// ends, and a tree's nodes together.
-func (s *forestSpec[T]) flatten() (*flatForest[T], error) {
-	f := &flatForest[T]{sets: s.sets, base: s.base, targets: s.targets, plain: true, uniform: modeLE}
-	if err := s.order(f); err != nil {
-		return nil, err
-	}
-	if len(f.nodes) > 0 {
-		f.uniform = f.nodes[0].mode
-	}
-	for i := range f.nodes {
-		if n := &f.nodes[i]; n.feature < 0 || int(n.feature) >= s.features {
-			return nil, fmt.Errorf("a tree asks for column %d of %d", n.feature, s.features)
-		}
-		f.plain = f.plain && f.nodes[i].mode == f.uniform && f.uniform <= modeLT
-	}
-	f.starts = make([]int32, 1, len(s.leaves)+1)
-	for _, votes := range s.leaves {
-		var sum T
-		for _, v := range votes {
-			if v.target < 0 || int(v.target) >= s.targets {
-				return nil, fmt.Errorf("a leaf votes for target %d of %d", v.target, s.targets)
-			}
-			sum += v.value
-		}
-		f.votes = append(f.votes, votes...)
-		f.starts = append(f.starts, int32(len(f.votes)))
-		if s.targets == 1 {
-			f.single = append(f.single, sum)
-		}
-	}
-	switch s.aggregate {
-	case "SUM":
-	case "AVERAGE":
-		f.average = true
-	case "MIN":
-		f.extreme = smaller[T]
-	case "MAX":
-		f.extreme = larger[T]
-	default:
-		return nil, fmt.Errorf("aggregate_function %q is none of SUM, AVERAGE, MIN, MAX", s.aggregate)
-	}
-	return f, nil
-}
-
-// order puts the splits into f.nodes and refuses cycles.
-func (s *forestSpec[T]) order(f *flatForest[T]) error {
-	const unseen, open = -1, -2
-	place := make([]int32, len(s.splits))
-	for i := range place {
-		place[i] = unseen
-	}
-	type visit struct {
-		split int32
-		done  bool
-	}
-	for _, root := range s.roots {
-		var finished []int32 // children before their parents
-		stack := []visit{{split: root}}
-		for len(stack) > 0 {
-			v := stack[len(stack)-1]
-			stack = stack[:len(stack)-1]
-			switch {
-			case v.split < 0: // a leaf
-				if int(^v.split) >= len(s.leaves) {
-					return fmt.Errorf("a tree has no leaf %d", ^v.split)
-				}
-			case int(v.split) >= len(s.splits):
-				return fmt.Errorf("a tree has no node %d", v.split)
-			case v.done:
-				place[v.split] = int32(len(s.splits)) // finished
-				finished = append(finished, v.split)
-			case place[v.split] == open:
-				return fmt.Errorf("a tree has a cycle through node %d", v.split)
-			case place[v.split] == unseen:
-				place[v.split] = open
-				stack = append(stack, visit{v.split, true}, visit{split: s.splits[v.split].no}, visit{split: s.splits[v.split].yes})
-			}
-		}
-		for i := len(finished) - 1; i >= 0; i-- {
-			place[finished[i]] = int32(len(f.nodes))
-			f.nodes = append(f.nodes, s.splits[finished[i]])
-		}
-	}
-	for i := range f.nodes {
-		for _, child := range []*int32{&f.nodes[i].yes, &f.nodes[i].no} {
-			if *child >= 0 {
-				*child = place[*child]
-			}
-		}
-	}
-	for _, root := range s.roots {
-		if root >= 0 {
-			root = place[root]
-		}
-		f.roots = append(f.roots, root)
-	}
-	return nil
 }

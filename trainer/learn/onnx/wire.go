@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -149,9 +150,11 @@ func (d *decoder) ints(f field, to *[]int64) error {
 	if err := f.want(protowire.BytesType); err != nil {
 		return err
 	}
-	if err := d.spend(varints(f.data)); err != nil {
+	count := varints(f.data)
+	if err := d.spend(count); err != nil {
 		return err
 	}
+	*to = slices.Grow(*to, count)
 	for b := f.data; len(b) > 0; {
 		v, n := protowire.ConsumeVarint(b)
 		if n < 0 {
@@ -178,7 +181,13 @@ func (d *decoder) strings(f field, to *[]string) error {
 	if err := d.spend(1); err != nil {
 		return err
 	}
-	*to = append(*to, string(f.data))
+	s := ""
+	if last := len(*to) - 1; last >= 0 && (*to)[last] == string(f.data) {
+		s = (*to)[last] // as the modes of a tree's nodes are, often
+	} else {
+		s = string(f.data)
+	}
+	*to = append(*to, s)
 	return f.want(protowire.BytesType)
 }
 
