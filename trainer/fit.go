@@ -30,6 +30,7 @@ type report struct {
 	// known before the first of them was asked.
 	HeldOut  *eval.Number `json:"held_out_loss,omitempty"`
 	BaseRate *eval.Number `json:"base_rate_loss,omitempty"` // on the same rows, from the same labels
+	Rounds   int          `json:"rounds,omitempty"`         // of trees
 }
 
 // A fitted is what a learner has made of rows.
@@ -43,7 +44,10 @@ type fitted struct {
 // function of its arguments, as far as a program of the user's is: the same give
 // the same bundle, byte for byte.
 func fit(ctx context.Context, cfg *Config, m *Model, l *Learner, s *spec, rows []*row, summary *dataset.Summary) (*bundle.Contents, *report, error) {
-	f := fitFTRL(m, l.FTRL, rows)
+	f, err := l.fit(ctx, m, rows)
+	if err != nil {
+		return nil, nil, err
+	}
 	r := &f.report
 	metrics, err := json.Marshal(r)
 	if err != nil {
@@ -63,10 +67,17 @@ func fit(ctx context.Context, cfg *Config, m *Model, l *Learner, s *spec, rows [
 	return c, r, nil
 }
 
+func (l *Learner) fit(ctx context.Context, m *Model, rows []*row) (*fitted, error) {
+	if l.GBDT != nil {
+		return fitTrees(ctx, m, l.GBDT, rows)
+	}
+	return fitFTRL(m, l.FTRL, rows), nil
+}
+
 func fitFTRL(m *Model, p *ftrl.Params, rows []*row) *fitted {
 	t := bundle.FitTransform(m.Inputs, vectors(rows), p.HashBits)
 	learner := ftrl.New(m.Task, t.Dense(), *p)
-	f := &fitted{t, learner, progress(m, t, learner, rows)}
+	f := &fitted{transform: t, model: learner, report: progress(m, t, learner, rows)}
 	var x learn.Row
 	for range p.Epochs - 1 {
 		for _, r := range rows {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/millrace/millrace/trainer/learn/ftrl"
+	"github.com/millrace/millrace/trainer/learn/gbdt"
 )
 
 // A Learner is one way in which a model learns: exactly one field is set. Each
@@ -13,10 +14,14 @@ import (
 // decides between them.
 type Learner struct {
 	FTRL *ftrl.Params
+	GBDT *gbdt.Params
 }
 
 // Name is what the learner is called in project files, runs and bundles.
 func (l *Learner) Name() string {
+	if l.GBDT != nil {
+		return "gbdt"
+	}
 	return "ftrl"
 }
 
@@ -26,20 +31,31 @@ func (l Learner) WithDefaults() Learner {
 		p := l.FTRL.WithDefaults()
 		l.FTRL = &p
 	}
+	if l.GBDT != nil {
+		p := l.GBDT.WithDefaults()
+		l.GBDT = &p
+	}
 	return l
 }
 
 // Check says what is wrong with a learner that has its defaults.
 func (l *Learner) Check() error {
-	if l.FTRL != nil {
+	switch {
+	case l.FTRL != nil:
 		return l.FTRL.Check()
+	case l.GBDT != nil:
+		return l.GBDT.Check()
 	}
-	return errors.New("no learner: give ftrl: {}")
+	return errors.New("no learner: give ftrl: {} or gbdt: {}")
 }
 
 // params are the learner's parameters as they go into a run's spec.
 func (l *Learner) params() (json.RawMessage, error) {
-	data, err := json.Marshal(l.FTRL)
+	var p any = l.FTRL
+	if l.GBDT != nil {
+		p = l.GBDT
+	}
+	data, err := json.Marshal(p)
 	if err != nil {
 		return nil, fmt.Errorf("trainer: parameters of learner %s: %w", l.Name(), err)
 	}
@@ -54,6 +70,9 @@ func learnerOf(name string, params json.RawMessage) (Learner, error) {
 	case "ftrl":
 		l.FTRL = new(ftrl.Params)
 		err = json.Unmarshal(params, l.FTRL)
+	case "gbdt":
+		l.GBDT = new(gbdt.Params)
+		err = json.Unmarshal(params, l.GBDT)
 	default:
 		return l, fmt.Errorf("its learner is %q, which this version of millrace has not", name)
 	}

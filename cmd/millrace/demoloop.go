@@ -183,6 +183,9 @@ func (l *demoLoop) review(ctx context.Context) error {
 	}
 	for _, v := range waiting {
 		switch {
+		case l.Approve && betterThan(&v, waiting):
+			// One learner's candidate is as good as the gate wants, and another's of the
+			// same examples is better: that one is approved.
 		case l.Approve:
 			err := l.registry.Approve(ctx, v.Model, v.Number, demoReviewer, "the gate promotes it")
 			if err != nil && !errors.Is(err, registry.ErrRefused) && !errors.Is(err, registry.ErrConflict) {
@@ -195,6 +198,16 @@ func (l *demoLoop) review(ctx context.Context) error {
 		l.told[v.Number] = true
 	}
 	return nil
+}
+
+// betterThan reports whether another that waits learned from the same examples,
+// and so was judged on the same rows, and has less loss.
+func betterThan(v *registry.Version, waiting []registry.Version) bool {
+	mine, ok := judgementOf(v)
+	return ok && slices.ContainsFunc(waiting, func(other registry.Version) bool {
+		its, ok := judgementOf(&other)
+		return ok && other.Cutoff == v.Cutoff && other.Baseline == v.Baseline && its.Loss["candidate"] < mine.Loss["candidate"]
+	})
 }
 
 // finish measures what came of the loop.

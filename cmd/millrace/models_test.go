@@ -85,7 +85,7 @@ func aRun(n int, trained bool) (registry.Run, *registry.Version) {
 	began := time.Date(2026, 4, n, 10, 0, 0, 0, time.UTC)
 	run := registry.Run{
 		Model: "big_move", Began: began, Ended: began.Add(1500 * time.Millisecond),
-		Spec: json.RawMessage(fmt.Sprintf(`{"features":["daily.ret","daily.std"],"params":{"alpha":%v},"ranges":[{"partition":0,"first":0,"next":%d}],"seed":7}`, 0.1/float64(n), 500*n)),
+		Spec: json.RawMessage(fmt.Sprintf(`{"features":["daily.ret","daily.std"],"learner":"ftrl","params":{"alpha":%v},"ranges":[{"partition":0,"first":0,"next":%d}],"seed":7}`, 0.1/float64(n), 500*n)),
 	}
 	if !trained {
 		run.Status, run.Anomalies, run.Error = registry.Stopped, json.RawMessage(`[{"name":"daily.ret","text":"missing in 90 %"}]`), "daily.ret: missing in 90 %"

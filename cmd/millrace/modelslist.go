@@ -36,6 +36,7 @@ Examples:
 type versionView struct {
 	Model        string         `json:"model"`
 	Version      int            `json:"version"`
+	Learner      string         `json:"learner,omitempty"`
 	State        registry.State `json:"state"`
 	Verdict      string         `json:"verdict,omitempty"`
 	Cutoff       time.Time      `json:"cutoff,omitzero"`
@@ -165,7 +166,7 @@ func viewOf(v *registry.Version, run *registry.Run) versionView {
 		Bundle: v.Bundle, Run: v.Run, Reasons: v.Reasons,
 	}
 	if run != nil {
-		view.Examples = examplesOf(run)
+		view.Examples, view.Learner = examplesOf(run), learnerOf(run)
 	}
 	if v.Baseline != registry.NoVersion {
 		view.Baseline = &v.Baseline
@@ -211,15 +212,26 @@ func examplesOf(run *registry.Run) int {
 	return report.Examples
 }
 
+// learnerOf returns what a run learned with, empty where its spec does not say so.
+func learnerOf(run *registry.Run) string {
+	var spec struct {
+		Learner string `json:"learner"`
+	}
+	if json.Unmarshal(run.Spec, &spec) != nil {
+		return ""
+	}
+	return spec.Learner
+}
+
 func (l *modelList) printVersions(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "MODEL\tVERSION\tSTATE\tVERDICT\tCUT-OFF\tEXAMPLES\tLOSS\tCHAMPION\tREVIEWED BY")
+	fmt.Fprintln(t, "MODEL\tVERSION\tLEARNER\tSTATE\tVERDICT\tCUT-OFF\tEXAMPLES\tLOSS\tCHAMPION\tREVIEWED BY")
 	for _, v := range l.Versions {
 		champion := "-"
 		if v.Baseline != nil {
 			champion = fmt.Sprintf("%s (%s)", digits(v.ChampionLoss), versionName(*v.Baseline))
 		}
-		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", v.Model, v.Version, v.State, orDash(v.Verdict), instant(v.Cutoff),
+		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", v.Model, v.Version, orDash(oneLine(v.Learner, 20)), v.State, orDash(v.Verdict), instant(v.Cutoff),
 			someOf(v.Examples), digits(v.Loss), champion, orDash(v.Reviewer))
 	}
 	return t.Flush()

@@ -119,8 +119,8 @@ func (p *versionPage) print(w io.Writer) error {
 	if next := nextStep[p.State]; next != "" {
 		state += ": " + next
 	}
-	fmt.Fprintf(t, "state\t%s\nmade\t%s by %s\nbundle\t%s\nrun\t%d\ncut-off\t%s\nexamples\t%s\n",
-		state, instant(p.Created), p.Author, p.Bundle, p.Run, instant(p.Cutoff), someOf(p.Examples))
+	fmt.Fprintf(t, "state\t%s\nmade\t%s by %s with %s\nbundle\t%s\nrun\t%d\ncut-off\t%s\nexamples\t%s\n",
+		state, instant(p.Created), p.Author, orDash(oneLine(p.Learner, 20)), p.Bundle, p.Run, instant(p.Cutoff), someOf(p.Examples))
 	if p.Verdict != "" {
 		fmt.Fprintf(t, "verdict\t%s against %s, as of %s\n", p.Verdict, versionName(*p.Baseline), instant(p.Judged))
 	}

@@ -3,6 +3,7 @@ package project
 import (
 	"github.com/millrace/millrace/trainer"
 	"github.com/millrace/millrace/trainer/learn/ftrl"
+	"github.com/millrace/millrace/trainer/learn/gbdt"
 )
 
 // learners reads how a model learns: a mapping with one or more learners, each
@@ -10,8 +11,8 @@ import (
 func (c cursor) learners(m *Model) {
 	c.mapping(keys{
 		"ftrl": func(c cursor) { m.Learners = append(m.Learners, trainer.Learner{FTRL: c.ftrl()}) },
+		"gbdt": func(c cursor) { m.Learners = append(m.Learners, trainer.Learner{GBDT: c.gbdt()}) },
 	}, absent{
-		"gbdt": "this version has no trees yet; write ftrl: {}",
 		"exec": "this version has no learners of other programs yet; write ftrl: {}",
 	})
 }
@@ -25,6 +26,25 @@ func (c cursor) ftrl() *ftrl.Params {
 		"l2":        func(c cursor) { p.L2 = c.amount() },
 		"hash_bits": func(c cursor) { p.HashBits = c.positive() },
 		"epochs":    func(c cursor) { p.Epochs = c.positive() },
+	}, nil)
+	return p
+}
+
+func (c cursor) gbdt() *gbdt.Params {
+	p := new(gbdt.Params)
+	c.mapping(keys{
+		"trees":           func(c cursor) { p.Trees = c.positive() },
+		"depth":           func(c cursor) { p.Depth = c.positive() },
+		"bins":            func(c cursor) { p.Bins = c.positive() },
+		"rate":            func(c cursor) { p.Rate = c.above() },
+		"lambda":          func(c cursor) { p.Lambda = c.above() },
+		"min_child":       func(c cursor) { p.MinChild = c.above() },
+		"min_gain":        func(c cursor) { p.MinGain = c.amount() },
+		"category_lambda": func(c cursor) { p.CategoryLambda = c.above() },
+		"stop":            func(c cursor) { p.Stop = c.positive() },
+		"sample_rows":     func(c cursor) { p.SampleRows = c.above() },
+		"sample_columns":  func(c cursor) { p.SampleColumns = c.above() },
+		"seed":            func(c cursor) { p.Seed = uint64(c.positive()) },
 	}, nil)
 	return p
 }
