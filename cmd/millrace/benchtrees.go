@@ -28,7 +28,7 @@ func (benchTreesCmd) Help() string {
 
 Training is measured from the numbers in memory to a model that predicts, and so takes in their binning. Bulk is the prediction of all test rows, ours by one thread, in the cheapest of three passes. One row is 5,000 calls that predict a row each, by one thread. CPU seconds are user's and system's, of all threads.
 
-With --peers other learners have the same task, one after another, in a process each, with the same rows from files and as many threads: XGBoost (hist), LightGBM and scikit-learn (HistGradientBoosting). onnxruntime scores what LightGBM has trained. All predictions are judged by the same code. They take five minutes with a million rows, 140 MB of temporary files, and a Python that has numpy, xgboost, lightgbm, scikit-learn, onnxruntime, onnxmltools and skl2onnx.
+With --peers other learners have the same task, one after another, in a process each, with the same rows from files and as many threads: XGBoost (hist), LightGBM and scikit-learn (HistGradientBoosting). onnxruntime scores what LightGBM has trained. Their one row is a call from Python. All predictions are judged by the same code. They take five minutes with a million rows, 140 MB of temporary files, and a Python that has numpy, xgboost, lightgbm, scikit-learn, onnxruntime, onnxmltools and skl2onnx.
 
 Examples:
 
