@@ -220,17 +220,24 @@ func (m *Model) Predict(r learn.Row) float64 {
 // fill writes the columns of an input.
 func (f feed) fill(t *tensor, typ dtype, r learn.Row) {
 	for i, place := range f.columns {
-		switch typ {
-		case float32Type:
-			t.f[i] = float32(r.Dense[place])
-		case float64Type:
-			t.d[i] = r.Dense[place]
-		case int64Type:
-			t.i[i] = toInt(r.Dense[place])
-		case int32Type:
-			t.i[i] = toInt32(r.Dense[place])
-		case stringType:
+		if typ == stringType {
 			t.s[i] = r.Texts[place]
+		} else {
+			t.setNumber(typ, i, r.Dense[place])
 		}
+	}
+}
+
+// setNumber writes a number of a row.
+func (t *tensor) setNumber(typ dtype, i int, v float64) {
+	switch typ {
+	case float32Type:
+		t.f[i] = float32(v)
+	case float64Type:
+		t.d[i] = v
+	case int64Type:
+		t.i[i] = toInt(v)
+	case int32Type:
+		t.i[i] = toInt32(v)
 	}
 }
