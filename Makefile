@@ -5,6 +5,7 @@ GOLANGCI_LINT := .cache/golangci-lint-v2.15.0/golangci-lint
 HADOLINT      := .cache/hadolint-2.15.1/bin/hadolint
 AXE           := .cache/axe-4.14.1/axe.min.js
 PROMTOOL      := .cache/prometheus/usr/bin/promtool
+PYTHON        := .cache/python/bin/python
 
 # Modules of their own in folders below, whose needs stay out of go.mod.
 NESTED := $(patsubst ./%/go.mod,%,$(shell find . -mindepth 2 -name go.mod -not -path './.cache/*'))
@@ -13,7 +14,7 @@ NESTED := $(patsubst ./%/go.mod,%,$(shell find . -mindepth 2 -name go.mod -not -
 TESTFLAGS ?=
 
 # Build tags of tests that need more than this machine has by itself.
-TAGS := engines,flink,measure,browser,picture,promtool
+TAGS := engines,flink,measure,browser,picture,promtool,python
 
 # What `make bench` runs, and how often: benchstat wants 10 runs of each side.
 BENCH ?= .
@@ -23,7 +24,7 @@ COUNT ?= 1
 ENGINES ?= kafka redis flink
 
 .DEFAULT_GOAL := help
-.PHONY: help build build-beam test test-engines test-flink test-browser picture bench-flink soak-flink demo-flink engines engines-stop
+.PHONY: help build build-beam test test-engines test-flink test-browser test-python picture bench-flink soak-flink demo-flink engines engines-stop
 .PHONY: check lint lint-deploy tidy fmt bench clean needs-gcc needs-redis
 
 help: ## list the targets
@@ -73,6 +74,9 @@ test-browser: $(AXE) ## the page of a running demo in Chromium, by hand and by a
 picture: $(AXE) ## make the picture of README.md anew: the overview of a running demo
 	cd deploy/dash/browser && $(GO) test -tags browser,picture -count 1 -run Picture ./...
 
+test-python: .cache/python/installed ## programs of Python as learners: scikit-learn, XGBoost and LightGBM
+	MILLRACE_PYTHON=$(CURDIR)/$(PYTHON) $(GO) test -tags python -count 1 -timeout 20m $(TESTFLAGS) -run Python ./trainer/external
+
 # Starts engines, runs RUN, and stops them whatever comes of it.
 .PHONY: on-engines
 on-engines:
@@ -113,6 +117,13 @@ $(GOLANGCI_LINT):
 $(PROMTOOL):
 	mkdir -p .cache/prometheus
 	cd .cache/prometheus && apt-get download prometheus && dpkg-deb --extract prometheus_*.deb . && rm prometheus_*.deb
+
+# A virtual environment, made anew where the list of packages changes.
+.cache/python/installed: trainer/external/testdata/requirements.txt
+	rm -rf .cache/python
+	python3 -m venv .cache/python || { echo "make test-python: there is no python3 with venv: install it (apt-get install python3-venv)" >&2; exit 1; }
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --only-binary :all: --requirement $<
+	touch $@
 
 # axe-core finds what keeps people from using a page. Its licence is the MPL, and it
 # is not part of the project.

@@ -114,7 +114,8 @@ var inTests = []string{
 	"deploy/registry", "feedback", "trainer/bundle", "trainer/learn", "trainer/learn/ftrl", // what it serves
 	"features/featurestest", "features/online/onlinetest", "trainer/learn/learntest",
 	"features/online", "features/online/pebble", "features/online/redis", "streams/broker", "streams/codec",
-	"loadtest/stocks",                     // real data
+	"loadtest/stocks",                           // real data
+	"trainer/learn/onnx", "trainer/learn/trees", // score what programs have trained
 	"loadtest/faults", "loadtest/engines", // work for a pipeline, and what it runs on
 	"github.com/prometheus/client_model", "github.com/prometheus/common", // read what we export
 	"go.opentelemetry.io/proto/otlp", "google.golang.org/protobuf", // and what we send
