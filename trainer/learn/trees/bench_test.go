@@ -8,14 +8,28 @@ import (
 	"github.com/millrace/millrace/trainer/learn"
 )
 
+// A size is what a benchmark takes.
+type size struct {
+	trees, depth, leaves int
+	stop, missing        float64
+}
+
+var sizes = map[string]size{
+	"trees=100/depth=6":         {trees: 100, depth: 6},
+	"trees=100/depth=6/missing": {trees: 100, depth: 6, missing: 0.05},
+	"trees=100/ragged":          {trees: 100, depth: 14, stop: 0.35},
+	"trees=1000/depth=8":        {trees: 1000, depth: 8},
+	"trees=100/leaves=255":      {trees: 100, leaves: 255},
+}
+
 // benchRows is how many rows the benchmarks go around: more than caches or branch
 // predictors can know by heart.
 const benchRows = 1 << 14
 
-// sized returns a model of trees of 28 features, whose splits are where rows
+// model returns a model of trees of 28 features, whose splits are where rows
 // are, and rows of which so many have missing values.
-func sized(b testing.TB, trees, depth int, stop float64, missing float64) (*Model, []float64) {
-	k := maker{Rand: rand.New(rand.NewPCG(7, 7)), features: 28, trees: trees, depth: depth, stop: stop}
+func (s size) model(b testing.TB) (*Model, []float64) {
+	k := maker{Rand: rand.New(rand.NewPCG(7, 7)), features: 28, trees: s.trees, depth: s.depth, leaves: s.leaves, stop: s.stop}
 	m := k.model(b)
 	for i := range m.ensemble.Trees {
 		for j := range m.ensemble.Trees[i].Nodes {
@@ -31,7 +45,7 @@ func sized(b testing.TB, trees, depth int, stop float64, missing float64) (*Mode
 	x := make([]float64, benchRows*28)
 	for i := range x {
 		x[i] = k.NormFloat64()
-		if k.Float64() < missing {
+		if k.Float64() < s.missing {
 			x[i] = math.NaN()
 		}
 	}
@@ -46,7 +60,7 @@ func perRow(b *testing.B, rows int) {
 func BenchmarkPredict(b *testing.B) {
 	for name, s := range sizes {
 		b.Run(name, func(b *testing.B) {
-			m, x := sized(b, s.trees, s.depth, s.stop, s.missing)
+			m, x := s.model(b)
 			b.ReportAllocs()
 			sum := 0.0
 			for i := 0; b.Loop(); i++ {
@@ -60,7 +74,7 @@ func BenchmarkPredict(b *testing.B) {
 func BenchmarkPredictAll(b *testing.B) {
 	for name, s := range sizes {
 		b.Run(name, func(b *testing.B) {
-			m, x := sized(b, s.trees, s.depth, s.stop, s.missing)
+			m, x := s.model(b)
 			dst := make([]float64, benchRows)
 			b.ReportAllocs()
 			for b.Loop() {
@@ -72,21 +86,11 @@ func BenchmarkPredictAll(b *testing.B) {
 }
 
 func BenchmarkContributions(b *testing.B) {
-	m, x := sized(b, 100, 6, 0, 0.05)
+	m, x := size{trees: 100, depth: 6, missing: 0.05}.model(b)
 	b.ReportAllocs()
 	var dst []float64
 	for i := 0; b.Loop(); i++ {
 		at := i % benchRows * 28
 		dst = m.Contributions(dst[:0], learn.Row{Dense: x[at : at+28]})
 	}
-}
-
-var sizes = map[string]struct {
-	trees, depth  int
-	stop, missing float64
-}{
-	"trees=100/depth=6":         {trees: 100, depth: 6},
-	"trees=100/depth=6/missing": {trees: 100, depth: 6, missing: 0.05},
-	"trees=100/ragged":          {trees: 100, depth: 14, stop: 0.35},
-	"trees=1000/depth=8":        {trees: 1000, depth: 8},
 }

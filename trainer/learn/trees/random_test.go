@@ -9,6 +9,7 @@ import (
 type maker struct {
 	*rand.Rand
 	features, classes, trees, depth int
+	leaves                          int     // where not 0: a leaf is split at random until there are so many
 	sets, zeros                     bool    // some splits have a set, or take 0 as missing
 	stop                            float64 // probability that a node above depth is a leaf
 	noCover                         float64 // probability that no training row came to a node
@@ -24,7 +25,11 @@ func (m maker) ensemble() *Ensemble {
 	}
 	for i := range m.trees {
 		t := Tree{Class: i % len(e.Base)}
-		m.grow(&t, 0, math.Exp(3+m.NormFloat64()))
+		if m.leaves > 0 {
+			m.split(&t)
+		} else {
+			m.grow(&t, 0, math.Exp(3+m.NormFloat64()))
+		}
 		e.Trees = append(e.Trees, t)
 	}
 	return e
@@ -57,6 +62,21 @@ func (m maker) grow(t *Tree, depth int, cover float64) int32 {
 	right := m.grow(t, depth+1, cover*(1-share))
 	t.Nodes[at].Left, t.Nodes[at].Right = left, right
 	return at
+}
+
+// split makes a tree that is deep in few places.
+func (m maker) split(t *Tree) {
+	t.Nodes = append(t.Nodes, Node{Feature: -1, Cover: 100})
+	for leaves := []int32{0}; len(leaves) < m.leaves; {
+		i, at := m.IntN(len(leaves)), int32(len(t.Nodes))
+		n := &t.Nodes[leaves[i]]
+		*n = Node{Feature: m.Int32N(int32(m.features)), Threshold: m.NormFloat64(), MissingLeft: m.IntN(2) == 0, Left: at, Right: at + 1, Cover: n.Cover}
+		share := n.Cover * m.Float64()
+		left, right := Node{Feature: -1, Value: m.NormFloat64(), Cover: share}, Node{Feature: -1, Value: m.NormFloat64(), Cover: n.Cover - share}
+		t.Nodes = append(t.Nodes, left, right)
+		leaves[i] = at
+		leaves = append(leaves, at+1)
+	}
 }
 
 // rows returns n rows, many of whose values are on thresholds, missing, zero,

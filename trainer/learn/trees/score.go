@@ -61,11 +61,20 @@ func (s *step) next(columns *row) uint32 {
 	return s.left + right
 }
 
+// stride is after how many steps walks look whether they are all at leaves, as
+// they soon are in a tree that is deep in few places.
+const stride = 8
+
 // leaf returns the value of the leaf that a row reaches.
 func (m *Model) leaf(w *walk, columns *row) float64 {
-	at := w.root
-	for range w.depth {
-		at = m.steps[at].next(columns)
+	steps, at := m.steps, w.root
+	for left := w.depth; left > 0; left -= stride {
+		for range min(left, stride) {
+			at = steps[at].next(columns)
+		}
+		if left > stride && steps[at].left == at {
+			break
+		}
 	}
 	return m.values[at]
 }
@@ -75,11 +84,16 @@ func (m *Model) leaf(w *walk, columns *row) float64 {
 func (m *Model) fourTrees(dst []float64, w []walk, columns *row) {
 	steps := m.steps
 	a, b, c, d := w[0].root, w[1].root, w[2].root, w[3].root
-	for range w[0].group {
-		a = steps[a].next(columns)
-		b = steps[b].next(columns)
-		c = steps[c].next(columns)
-		d = steps[d].next(columns)
+	for left := w[0].group; left > 0; left -= stride {
+		for range min(left, stride) {
+			a = steps[a].next(columns)
+			b = steps[b].next(columns)
+			c = steps[c].next(columns)
+			d = steps[d].next(columns)
+		}
+		if left > stride && steps[a].left == a && steps[b].left == b && steps[c].left == c && steps[d].left == d {
+			break
+		}
 	}
 	dst[w[0].class] += m.values[a]
 	dst[w[1].class] += m.values[b]
@@ -94,11 +108,16 @@ func (m *Model) fourRows(dst []float64, w *walk, block []float64, width int) {
 	a, b, c, d := w.root, w.root, w.root, w.root
 	r0, r1 := (*row)(block), (*row)(block[width:])
 	r2, r3 := (*row)(block[2*width:]), (*row)(block[3*width:])
-	for range w.depth {
-		a = steps[a].next(r0)
-		b = steps[b].next(r1)
-		c = steps[c].next(r2)
-		d = steps[d].next(r3)
+	for left := w.depth; left > 0; left -= stride {
+		for range min(left, stride) {
+			a = steps[a].next(r0)
+			b = steps[b].next(r1)
+			c = steps[c].next(r2)
+			d = steps[d].next(r3)
+		}
+		if left > stride && steps[a].left == a && steps[b].left == b && steps[c].left == c && steps[d].left == d {
+			break
+		}
 	}
 	dst = dst[:4]
 	dst[0] += m.values[a]

@@ -16,6 +16,7 @@ func kinds(seed uint64) map[string]maker {
 		"full":         {Rand: r, features: 28, trees: 20, depth: 6},
 		"ragged":       {Rand: r, features: 5, trees: 20, depth: 12, stop: 0.3},
 		"deep":         {Rand: r, features: 5, trees: 3, depth: 60, stop: 0.45},
+		"by leaves":    {Rand: r, features: 5, trees: 9, leaves: 80},
 		"sets":         {Rand: r, features: 5, trees: 20, depth: 5, sets: true, zeros: true},
 		"classes":      {Rand: r, features: 5, trees: 20, depth: 5, classes: 3},
 		"many columns": {Rand: r, features: 400, trees: 20, depth: 6, zeros: true},
