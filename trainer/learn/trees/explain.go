@@ -235,6 +235,12 @@ func (s *shapState) visit(at int32, level int) {
 // it only takes the child's part of the rows.
 func (s *shapState) passive(child int32, level int, part float64) {
 	l, next := &s.levels[level], &s.levels[level+1]
+	if n := &s.nodes[child]; n.Feature == -1 {
+		for q := range s.rule.at {
+			l.sums[q] += l.g[q] * part * n.Value
+		}
+		return
+	}
 	for q := range s.rule.at {
 		next.g[q] = l.g[q] * part
 	}
@@ -248,8 +254,12 @@ func (s *shapState) passive(child int32, level int, part float64) {
 // adds what the split adds to the feature on this side. The feature's share is
 // that above the split, and the child's part is of the rows there.
 func (s *shapState) active(child int32, level int, feature int32, share, part float64, passes bool) {
-	l, next := &s.levels[level], &s.levels[level+1]
 	below := share * part
+	if n := &s.nodes[child]; n.Feature == -1 {
+		s.sums[feature] += s.activeLeaf(level, share, below, n.Value, passes)
+		return
+	}
+	l, next := &s.levels[level], &s.levels[level+1]
 	s.share[feature], s.failed[feature] = below, !passes
 	for q, t := range s.rule.at {
 		f := (1 - t) * below
@@ -269,6 +279,23 @@ func (s *shapState) active(child int32, level int, feature int32, share, part fl
 		l.sums[q] += next.sums[q]
 	}
 	s.sums[feature] += sum
+}
+
+// activeLeaf returns what active adds where the child is a leaf. There is half of
+// all nodes, and F, which is a factor of G as well, need not be divided by.
+func (s *shapState) activeLeaf(level int, share, below, value float64, passes bool) float64 {
+	l, sum := &s.levels[level], 0.0
+	passed := 0.0
+	if passes {
+		passed = 1
+	}
+	for q, t := range s.rule.at {
+		rest := l.without[q] * value
+		here := rest * ((1-t)*below + t*passed)
+		sum += s.rule.weight[q] * (rest*(passed-below) - here*(1-share)*l.inverse[q])
+		l.sums[q] += here
+	}
+	return sum
 }
 
 // A rule integrates polynomials over [0, 1]: the sum of their values at points
