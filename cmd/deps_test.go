@@ -53,13 +53,13 @@ var policy = map[string][]string{
 		"deploy/observe", "deploy/registry", "features", "features/expr", "features/online", "feedback",
 		"streams", "streams/codec", "trainer/bundle", "trainer/learn", "github.com/go-json-experiment/json",
 	},
-	"deploy/project": {"deploy", "deploy/alarms", "features", "features/expr", "feedback", "feedback/monitor", "trainer", "trainer/bundle", "trainer/eval", "trainer/learn", "trainer/learn/ftrl", "trainer/learn/gbdt", "github.com/goccy/go-yaml"},
+	"deploy/project": {"deploy", "deploy/alarms", "features", "features/expr", "feedback", "feedback/monitor", "trainer", "trainer/bundle", "trainer/eval", "trainer/learn", "trainer/learn/ftrl", "trainer/external", "trainer/learn/gbdt", "github.com/goccy/go-yaml"},
 
 	"feedback":         {"features", "features/expr", "github.com/go-json-experiment/json"},
 	"feedback/monitor": {"features", "features/expr", "features/profile", "feedback", "trainer/eval"},
 
-	"trainer":          {"deploy/registry", "features", "features/expr", "feedback", "features/profile", "streams", "streams/pipeline", "trainer/bundle", "trainer/dataset", "trainer/eval", "trainer/learn", "trainer/learn/ftrl", "trainer/learn/gbdt", "trainer/learn/trees"},
-	"trainer/bundle":   {"features", "features/expr", "trainer/learn", "trainer/learn/ftrl", "trainer/learn/trees"},
+	"trainer":          {"deploy/registry", "features", "features/expr", "feedback", "features/profile", "streams", "streams/pipeline", "trainer/bundle", "trainer/dataset", "trainer/eval", "trainer/external", "trainer/learn", "trainer/learn/ftrl", "trainer/learn/gbdt", "trainer/learn/trees"},
+	"trainer/bundle":   {"features", "features/expr", "trainer/learn", "trainer/learn/ftrl", "trainer/learn/onnx", "trainer/learn/trees"},
 	"trainer/dataset":  {"features", "features/expr", "features/profile", "trainer/eval", "github.com/goccy/go-yaml"},
 	"trainer/eval":     {},
 	"trainer/external": {"features", "features/expr", "streams/lake", "trainer/learn"},

@@ -31,12 +31,17 @@ type report struct {
 	HeldOut  *eval.Number `json:"held_out_loss,omitempty"`
 	BaseRate *eval.Number `json:"base_rate_loss,omitempty"` // on the same rows, from the same labels
 	Rounds   int          `json:"rounds,omitempty"`         // of trees
+	// Of a learner that is another program: what it says of itself, and the greatest
+	// distance between its own predictions and ours, where it gave some.
+	Program   json.RawMessage `json:"program,omitempty"`
+	Agreement *float64        `json:"agreement,omitempty"`
 }
 
 // A fitted is what a learner has made of rows.
 type fitted struct {
 	transform *bundle.Transform
 	model     learn.Model
+	weights   string // the format of a model of another program
 	report    report
 }
 
@@ -44,7 +49,7 @@ type fitted struct {
 // function of its arguments, as far as a program of the user's is: the same give
 // the same bundle, byte for byte.
 func fit(ctx context.Context, cfg *Config, m *Model, l *Learner, s *spec, rows []*row, summary *dataset.Summary) (*bundle.Contents, *report, error) {
-	f, err := l.fit(ctx, m, rows)
+	f, err := l.fit(ctx, cfg, m, rows)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -59,7 +64,7 @@ func fit(ctx context.Context, cfg *Config, m *Model, l *Learner, s *spec, rows [
 	}
 	c := &bundle.Contents{
 		Manifest: bundle.Manifest{
-			Project: cfg.Project, Model: m.Name, Task: m.Task, Inputs: slices.Clone(m.Inputs), Learner: s.Learner, Params: s.Params,
+			Project: cfg.Project, Model: m.Name, Task: m.Task, Inputs: slices.Clone(m.Inputs), Learner: s.Learner, Weights: f.weights, Params: s.Params,
 			Code: s.Code, Data: dataOf(s, rows), Metrics: metrics, Examples: len(rows),
 		},
 		Transform: f.transform, Model: f.model, Golden: golden(rows), Extra: map[string][]byte{profileFile: profile},
@@ -67,9 +72,12 @@ func fit(ctx context.Context, cfg *Config, m *Model, l *Learner, s *spec, rows [
 	return c, r, nil
 }
 
-func (l *Learner) fit(ctx context.Context, m *Model, rows []*row) (*fitted, error) {
-	if l.GBDT != nil {
+func (l *Learner) fit(ctx context.Context, cfg *Config, m *Model, rows []*row) (*fitted, error) {
+	switch {
+	case l.GBDT != nil:
 		return fitTrees(ctx, m, l.GBDT, rows)
+	case l.Exec != nil:
+		return fitExec(ctx, cfg, m, l.Exec, rows)
 	}
 	return fitFTRL(m, l.FTRL, rows), nil
 }

@@ -49,7 +49,7 @@ func Reproduce(ctx context.Context, cfg *Config, m *Model, run *registry.Run, di
 	if len(rows) != then.Examples {
 		return nil, fmt.Errorf("trainer: run %d learned from %d examples, and topic %s holds %d of them: it has lost some or is another topic of that name", run.ID, then.Examples, s.Topic, len(rows))
 	}
-	learner, err := learnerOf(s.Learner, s.Params)
+	learner, err := again.learnerOf(&s)
 	if err != nil {
 		return nil, fmt.Errorf("trainer: run %d: %w", run.ID, err)
 	}

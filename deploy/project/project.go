@@ -182,6 +182,13 @@ func (p *Project) rebase(folder string) {
 			*dir = filepath.Join(folder, *dir)
 		}
 	}
+	for i := range p.Models {
+		for _, l := range p.Models[i].Learners {
+			if l.Exec != nil && !filepath.IsAbs(l.Exec.Dir) {
+				l.Exec.Dir = filepath.Join(folder, l.Exec.Dir)
+			}
+		}
+	}
 	p.Kafka.TLS.rebase(folder)
 	if r := p.Store.Redis; r != nil {
 		r.TLS.rebase(folder)

@@ -28,8 +28,9 @@ type Manifest struct {
 	Model    string          `json:"model"`
 	Task     learn.Task      `json:"task"`
 	Inputs   []Input         `json:"inputs"`
-	Set      string          `json:"set"`     // SetID(Inputs)
-	Learner  string          `json:"learner"` // ftrl
+	Set      string          `json:"set"`               // SetID(Inputs)
+	Learner  string          `json:"learner"`           // ftrl, gbdt or exec
+	Weights  string          `json:"weights,omitempty"` // of exec: the format of weights.bin, ONNX, XGBoost or LightGBM
 	Params   json.RawMessage `json:"params"`
 	Seed     uint64          `json:"seed"` // of what the learner draws; 0: it draws nothing
 	Code     string          `json:"code"` // version of the program that trained it

@@ -19,14 +19,25 @@ func openModel(m *Manifest, t *Transform, weights []byte) (learn.Model, error) {
 		model, err = newFTRL(m, t)
 	case "gbdt":
 		model, form = new(trees.Model), Categories
+	case "exec":
+		form = Plain
 	default:
 		err = fmt.Errorf("learner %q; this version of millrace has ftrl, gbdt and exec", m.Learner)
+	}
+	if err == nil && (m.Weights != "") != (m.Learner == "exec") {
+		err = fmt.Errorf("weights %q of learner %s: exec has a format, and no other", m.Weights, m.Learner)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", ManifestName, err)
 	}
 	if t.form != form {
 		return nil, fmt.Errorf("%s: its form is %q, and learner %s has %q", TransformName, t.form, m.Learner, form)
+	}
+	if m.Learner == "exec" {
+		if model, err = Import(m.Weights, weights, m.Inputs, m.Task); err != nil {
+			return nil, fmt.Errorf("%s: %w", WeightsName, err)
+		}
+		return model, nil
 	}
 	if err := model.UnmarshalBinary(weights); err != nil {
 		return nil, fmt.Errorf("%s: %w", WeightsName, err)

@@ -1,0 +1,106 @@
+package trainer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/millrace/millrace/trainer/bundle"
+	"github.com/millrace/millrace/trainer/external"
+	"github.com/millrace/millrace/trainer/learn"
+)
+
+// An execSpec is what determines what a program learns, as far as it can be told:
+// it is the learner's parameters in specs and bundles.
+type execSpec struct {
+	Exec   []string        `json:"exec"`
+	Params json.RawMessage `json:"params"`
+	Code   string          `json:"code"` // external.Command.Code
+}
+
+func execSpecOf(c *external.Command) (*execSpec, error) {
+	code, err := c.Code()
+	if err != nil {
+		return nil, err
+	}
+	return &execSpec{c.Args, c.WithDefaults().Parameters, code}, nil
+}
+
+// asOf makes the program of the project that of a spec again. Its folder and its
+// limits are those of now.
+func (s *execSpec) asOf(now *external.Command) (*external.Command, error) {
+	c := *now
+	c.Args, c.Parameters = s.Exec, s.Params
+	code, err := c.Code()
+	if err == nil && code != s.Code {
+		err = fmt.Errorf("the program %q was %s, and its files are now %s; use those of then", s.Exec, s.Code, code)
+	}
+	return &c, err
+}
+
+// fitExec has a program learn from the rows.
+func fitExec(ctx context.Context, cfg *Config, m *Model, c *external.Command, rows []*row) (*fitted, error) {
+	command := *c
+	command.Task, command.Log = m.Task, cfg.Log.With("model", m.Name)
+	d := &external.Dataset{Rows: func(yield func(external.Row) bool) {
+		for _, r := range rows {
+			if !yield(external.Row{Values: r.Vector, Label: r.label, Weight: 1, Time: r.Time, Known: r.known}) {
+				return
+			}
+		}
+	}}
+	for _, in := range m.Inputs {
+		d.Columns = append(d.Columns, external.Column{Name: in.Name, Kind: in.Kind})
+	}
+	out, err := command.Train(ctx, "", d)
+	if err != nil {
+		return nil, err
+	}
+	model, err := bundle.Import(out.Format, out.Model, m.Inputs, m.Task)
+	if err != nil {
+		return nil, err
+	}
+	f := &fitted{transform: bundle.NewPlain(m.Inputs), model: model, weights: out.Format}
+	f.report = report{Examples: len(rows), Program: out.Report}
+	if f.report.Agreement, err = agreement(f, rows, out.Predictions); err != nil {
+		return nil, err
+	}
+	var all tally
+	for _, r := range rows {
+		all.add(r.label)
+	}
+	f.report.LabelMean = all.share(false)
+	return f, nil
+}
+
+// tolerance is how far the scores here may be from those that the program computed
+// itself, absolutely or of their size: many times what float32 rounds.
+const tolerance = 1e-5
+
+// agreement returns the greatest distance between the scores here and those that
+// the program says its model gives to the first rows. It is an error where they
+// differ: the file is another model, or it sees other columns. Without predictions
+// nothing is known.
+func agreement(f *fitted, rows []*row, predictions []float64) (*float64, error) {
+	if predictions == nil {
+		return nil, nil
+	}
+	if len(predictions) > len(rows) {
+		return nil, errors.New("the program gave predictions of more rows than it was given")
+	}
+	most := 0.0
+	var x learn.Row
+	for i, want := range predictions {
+		f.transform.Row(&x, rows[i].Vector)
+		got := f.model.Predict(x)
+		if d := math.Abs(got - want); d > most {
+			most = d
+		}
+		if !(math.Abs(got-want) <= tolerance*max(1, math.Abs(want))) {
+			return nil, fmt.Errorf("row %d scores %v here and %v in the program: the model that it left is not the one that it predicted with, or sees the columns in another order; give probabilities of class 1 (binary) or means (regression)", i, got, want)
+		}
+	}
+	return &most, nil
+}
