@@ -52,16 +52,6 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-func TestExpIsThatOfTheStandardLibrary(t *testing.T) {
-	r := rand.New(rand.NewPCG(1, 2))
-	for range 100_000 {
-		x := (2*r.Float64() - 1) * maxExp
-		if got, want := exp(x), math.Exp(x); math.Abs(got/want-1) > 4.5e-16 { // two steps
-			t.Fatalf("exp(%v) is %v, want %v", x, got, want)
-		}
-	}
-}
-
 func TestProbabilitiesOfClasses(t *testing.T) {
 	m, err := New(&Ensemble{Link: Softmax, Base: []float64{math.Log(1), math.Log(2), math.Log(5)}}, learn.Multiclass)
 	if err != nil {
