@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/millrace/millrace/trainer/learn"
 )
@@ -47,8 +48,9 @@ func counting(n int) []int {
 // Numbers are the row's dense values and texts its texts, each in the order of this
 // list. There are two ways to feed a model:
 //
-//   - by name: every input has one column and the name of a feature. A feature that
-//     is no input is not used.
+//   - by name: every input has one column and the name of a feature, or what skl2onnx
+//     makes of it: spend.sum 7d becomes spend_sum_7d. A feature that is no input is
+//     not used.
 //   - in order: the model has at most one input of numbers, which takes all numbers,
 //     and at most one of strings, which takes all texts.
 //
@@ -98,23 +100,58 @@ func countKinds(kinds []FeatureKind) (numbers, texts int) {
 	return numbers, texts
 }
 
-// bindNames feeds each input with the feature of its name.
-func (m *Model) bindNames(names []string, kinds []FeatureKind) ([]feed, bool) {
-	type source struct {
-		kind  FeatureKind
-		place int
-	}
-	sources := make(map[string]source)
+// A source is a place in Dense or Texts. Its name is ambiguous if two features have it.
+type source struct {
+	kind      FeatureKind
+	place     int
+	ambiguous bool
+}
+
+// sourcesOf returns where features are by their names, and by what skl2onnx makes
+// of those.
+func sourcesOf(names []string, kinds []FeatureKind) (exact, exported map[string]source) {
+	exact, exported = make(map[string]source), make(map[string]source)
 	var next [2]int
 	for i, name := range names {
-		kind := min(kinds[i], Text)
-		sources[name] = source{kind, next[kind]}
-		next[kind]++
+		s := source{kind: min(kinds[i], Text)}
+		s.place = next[s.kind]
+		next[s.kind]++
+		addSource(exact, name, s)
+		addSource(exported, exportedName(name), s)
 	}
+	return exact, exported
+}
+
+func addSource(sources map[string]source, name string, s source) {
+	_, s.ambiguous = sources[name]
+	sources[name] = s
+}
+
+// exportedName is what skl2onnx calls an input of that name: only letters, numbers,
+// _ and + stay, and the first is no digit.
+func exportedName(name string) string {
+	name = strings.Map(func(c rune) rune {
+		if c == '_' || c == '+' || unicode.IsLetter(c) || unicode.IsNumber(c) {
+			return c
+		}
+		return '_'
+	}, name)
+	if name != "" && name[0] >= '0' && name[0] <= '9' {
+		return "_" + name
+	}
+	return name
+}
+
+// bindNames feeds each input with the feature of its name.
+func (m *Model) bindNames(names []string, kinds []FeatureKind) ([]feed, bool) {
+	exact, exported := sourcesOf(names, kinds)
 	var feeds []feed
 	for _, in := range m.inputs {
-		s, ok := sources[in.Name]
-		if !ok || in.Width > 1 || (s.kind == Text) != (in.Kind == String) {
+		s, ok := exact[in.Name]
+		if !ok {
+			s, ok = exported[in.Name]
+		}
+		if !ok || s.ambiguous || in.Width > 1 || (s.kind == Text) != (in.Kind == String) {
 			return nil, false
 		}
 		feeds = append(feeds, feed{[]int{s.place}})

@@ -95,6 +95,30 @@ func TestBind(t *testing.T) {
 	}
 }
 
+// TestExportedNames binds inputs that skl2onnx has renamed.
+func TestExportedNames(t *testing.T) {
+	m, err := Read(file(inputInfo("spend_sum_7d", float32Type, -1, 1), inputInfo("_2nd+", float32Type, -1, 1), outY,
+		op("", "Sub", names("spend_sum_7d", "_2nd+"), names("Y"))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Bind(names("2nd+", "spend.sum 7d"), kindsOf("nn")); err != nil {
+		t.Fatal(err)
+	}
+	if got := m.Predict(learn.Row{Dense: []float64{1, 5}}); got != 4 {
+		t.Errorf("score %v, want 5 - 1", got)
+	}
+	if err := m.Bind(names("2nd+", "spend.sum 7d", "spend_sum.7d"), kindsOf("nnn")); err == nil {
+		t.Error("two features that are renamed to one input are bound")
+	}
+	if err := m.Bind(names("2nd+", "spend.sum 7d", "spend_sum_7d"), kindsOf("nnn")); err != nil {
+		t.Error(err)
+	}
+	if got := m.Predict(learn.Row{Dense: []float64{1, 5, 9}}); got != 8 {
+		t.Errorf("score %v, want that of the exact name", got)
+	}
+}
+
 // TestUnbound predicts before the inputs are known.
 func TestUnbound(t *testing.T) {
 	defer func() {

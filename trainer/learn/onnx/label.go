@@ -3,7 +3,6 @@ package onnx
 import (
 	"fmt"
 	"math"
-	"slices"
 )
 
 // labelEncoder builds a table from one value to another, and what all others
@@ -164,82 +163,4 @@ func comparables[T float32 | float64](values []T) []uint64 {
 		keys[i] = comparableBits(v)
 	}
 	return keys
-}
-
-// svmRegressor builds a weighted sum of the kernel of a row and each support
-// vector, or a linear function.
-func svmRegressor(c *compiler, n *node, in []*value) ([]*value, error) {
-	if err := arity(in, 1, 1); err != nil {
-		return nil, err
-	}
-	x, err := c.floats(n, in[0])
-	if err != nil {
-		return nil, err
-	}
-	width, err := rowWidth(x)
-	if err != nil {
-		return nil, err
-	}
-	k, err := n.kernel(width)
-	if err != nil {
-		return nil, err
-	}
-	after, oneClass, rho, weights := n.post(), n.flag("one_class", false), n.floats("rho"), n.floats("coefficients")
-	vectors, supports := n.floats("support_vectors"), n.int("n_supports", 0)
-	if supports == 0 { // a linear model: one vector of coefficients
-		vectors, weights, supports = weights, []float32{1}, 1
-		k.name = "LINEAR"
-	}
-	if len(rho) != 1 || int64(len(weights)) != supports || len(vectors) != len(weights)*width {
-		return nil, fmt.Errorf("%d support vectors of %d columns need as many of each, not %d coefficients, %d numbers and %d rho", supports, width, len(weights), len(vectors), len(rho))
-	}
-	y := c.new(n, float32Type, []int{1, 1})
-	c.do(n, 2*len(vectors), func(st *state) {
-		row, sum := st.slots[x.slot].f, float32(0)
-		for i, w := range weights {
-			sum += float32(w * k.of(row, vectors[i*width:(i+1)*width]))
-		}
-		sum += rho[0]
-		if oneClass {
-			sum = map[bool]float32{true: 1, false: -1}[sum > 0]
-		}
-		st.slots[y.slot].f[0] = after.applyOne(sum)
-	})
-	return []*value{y}, nil
-}
-
-// A svmKernel is the similarity of two rows.
-type svmKernel struct {
-	name                string
-	gamma, coef, degree float32
-}
-
-func (n *node) kernel(width int) (svmKernel, error) {
-	k := svmKernel{name: n.text("kernel_type", "LINEAR")}
-	if p := n.floats("kernel_params"); len(p) == 3 {
-		k.gamma, k.coef, k.degree = p[0], p[1], p[2]
-	}
-	if !slices.Contains([]string{"LINEAR", "POLY", "RBF", "SIGMOID"}, k.name) || width == 0 {
-		return k, fmt.Errorf("a kernel %q of %d columns is not supported", k.name, width)
-	}
-	return k, n.err
-}
-
-func (k svmKernel) of(a, b []float32) float32 {
-	if k.name == "RBF" {
-		var sum float32
-		for i, v := range a {
-			d := v - b[i]
-			sum += float32(d * d)
-		}
-		return exp32(-k.gamma * sum)
-	}
-	sum := dot(a, b)
-	switch k.name {
-	case "POLY":
-		return float32(math.Pow(float64(float32(k.gamma*sum)+k.coef), float64(k.degree)))
-	case "SIGMOID":
-		return float32(math.Tanh(float64(float32(k.gamma*sum) + k.coef)))
-	}
-	return sum
 }

@@ -43,12 +43,13 @@ var operators = map[string]builder{
 	"ArrayFeatureExtractor": arrayFeatureExtractor, "ZipMap": zipMap,
 	"LinearClassifier": linearClassifier, "LinearRegressor": linearRegressor,
 	"TreeEnsembleClassifier": treeEnsembleClassifier, "TreeEnsembleRegressor": treeEnsembleRegressor, "TreeEnsemble": treeEnsemble,
-	"SVMRegressor": svmRegressor,
+	"SVMRegressor": svmRegressor, "SVMClassifier": svmClassifier,
 }
 
 var mlOperators = []string{
 	"Scaler", "Imputer", "Normalizer", "Binarizer", "OneHotEncoder", "LabelEncoder", "FeatureVectorizer", "ArrayFeatureExtractor",
 	"ZipMap", "LinearClassifier", "LinearRegressor", "TreeEnsembleClassifier", "TreeEnsembleRegressor", "TreeEnsemble", "SVMRegressor",
+	"SVMClassifier",
 }
 
 // operator returns the builder of a node and notes the version of its operator.

@@ -16,7 +16,7 @@ from sklearn.linear_model import *
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.preprocessing import *
-from sklearn.svm import SVR
+from sklearn.svm import SVC, SVR
 from sklearn.tree import DecisionTreeClassifier
 from skl2onnx import to_onnx
 from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, Int64TensorType, StringTensorType
@@ -82,6 +82,7 @@ export("kbest_logistic", make_pipeline(SelectKBest(k=2), L()), X, Y, "numbers")
 export("gaussian_bayes", GaussianNB(), X, Y, "numbers")
 export("sgd_logistic", make_pipeline(StandardScaler(), SGDClassifier(loss="log_loss", random_state=1)), X, Y, "numbers")
 export("poisson", PoissonRegressor(), X, P, "numbers")
+export("svc", SVC(C=.5, probability=True, random_state=1), X, Y, "numbers")
 export("svr_rbf", SVR(C=.5, epsilon=1.5), X, Z, "numbers")
 export("svr_poly", SVR(kernel="poly", C=.1, epsilon=1.5), X, Z, "numbers")
 export("decision_tree", DecisionTreeClassifier(max_depth=4), X, Y, "numbers")

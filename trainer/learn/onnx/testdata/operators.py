@@ -39,7 +39,7 @@ def case(name, nodes, inputs, rows, consts=(), opset=18, ml=3):
         except Exception as e: outputs.append(None)
     cases.append({"name": name, "model": base64.b64encode(m.SerializeToString()).decode(), "feeds": feeds, "outputs": outputs})
 
-ML = {"Scaler", "Imputer", "Normalizer", "Binarizer", "OneHotEncoder", "LabelEncoder", "FeatureVectorizer", "ArrayFeatureExtractor", "LinearClassifier", "LinearRegressor", "TreeEnsembleClassifier", "TreeEnsembleRegressor", "TreeEnsemble", "SVMRegressor"}
+ML = {"Scaler", "Imputer", "Normalizer", "Binarizer", "OneHotEncoder", "LabelEncoder", "FeatureVectorizer", "ArrayFeatureExtractor", "LinearClassifier", "LinearRegressor", "TreeEnsembleClassifier", "TreeEnsembleRegressor", "TreeEnsemble", "SVMRegressor", "SVMClassifier"}
 V = [[-2.5, -0.0, 0.0, 0.3], [1.0, 7.25, nan, -1e-8], [inf, -inf, 88.0, -100.0], [0.5, -0.5, 3.0, 2.0]]
 I = [[-3, 0, 5, 7], [2, -9, 1, 4]]
 def one(name, op, t="f", rows=V, opset=18, w=None, ins=("x",), consts=(), outs=("y",), ml=3, **a):
@@ -159,6 +159,7 @@ one("LinearClassifier of texts", "LinearClassifier", "i", I, outs=("outlabel", "
 sv = [float(x) for x in r.normal(size=12)]
 for k in ("LINEAR", "POLY", "RBF", "SIGMOID"):
     one("SVMRegressor " + k, "SVMRegressor", rows=fin, kernel_type=k, kernel_params=[.5, .1, 3.], support_vectors=sv, coefficients=[.5, -1., .25], n_supports=3, rho=[.2], post_transform="NONE")
+    for p in (False, True): one(f"SVMClassifier {k} {p}", "SVMClassifier", rows=fin + [[0, 0, 0, 0]], outs=("outlabel", "outy"), kernel_type=k, kernel_params=[.5, .1, 3.], support_vectors=sv, coefficients=[.5, -1., .25], vectors_per_class=[2, 1], rho=[.2], classlabels_ints=[0, 1], prob_a=[-1.5] if p else None, prob_b=[.1] if p else None, post_transform="NONE")
 one("SVMRegressor of one class", "SVMRegressor", rows=fin + [[0, 0, 0, 0]], kernel_type="RBF", kernel_params=[.5, 0., 3.], support_vectors=sv, coefficients=[.5, -1., .25], n_supports=3, rho=[-.01], one_class=1)
 one("SVMRegressor without vectors", "SVMRegressor", rows=fin, kernel_type="LINEAR", kernel_params=[.5, 0., 3.], coefficients=[.5, -1., .25, 2], n_supports=0, rho=[.2])
 
