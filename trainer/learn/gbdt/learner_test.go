@@ -14,36 +14,36 @@ func dataOf(t *learntest.Table) *Data {
 }
 
 func TestLearner(t *testing.T) {
-	for _, task := range []learn.Task{learn.Binary, learn.Regression} {
-		for _, c := range []struct {
-			name string
-			p    Params
-		}{
-			{"defaults", Params{}},
-			{"deep and few bins", Params{Depth: 9, Bins: 30}},
-			{"a third at once", Params{Rate: 0.3, Lambda: 0.1, MinChild: 0.5, MinGain: 1e-3}},
-		} {
-			p := c.p.WithDefaults()
-			model := func(e *trees.Ensemble, err error) (learn.Model, error) {
-				if err != nil {
-					return nil, err
-				}
-				return trees.New(e, task)
+	for _, c := range []struct {
+		name string
+		task learn.Task
+		p    Params
+	}{
+		{"defaults", learn.Binary, Params{}},
+		{"defaults", learn.Regression, Params{}},
+		{"deep and few bins", learn.Binary, Params{Depth: 9, Bins: 30}},
+		{"a third at once", learn.Regression, Params{Rate: 0.3, Lambda: 0.1, MinChild: 0.5, MinGain: 1e-3}},
+	} {
+		p, task := c.p.WithDefaults(), c.task
+		model := func(e *trees.Ensemble, err error) (learn.Model, error) {
+			if err != nil {
+				return nil, err
 			}
-			learntest.RunBatch(t, fmt.Sprintf("%s, %s", task, c.name), learntest.Batch{
-				Task: task,
-				Train: func(table *learntest.Table, rounds, threads int) (learn.Model, error) {
-					p.Trees = rounds
-					e, _, err := Train(t.Context(), p, task, dataOf(table), nil, threads, nil)
-					return model(e, err)
-				},
-				Continue: func(m learn.Model, table *learntest.Table, rounds, threads int) (learn.Model, error) {
-					p.Trees = rounds
-					e, _, err := Continue(t.Context(), m.(*trees.Model).Ensemble(), p, task, dataOf(table), nil, threads, nil)
-					return model(e, err)
-				},
-				Fresh: func() learn.Model { return new(trees.Model) },
-			})
+			return trees.New(e, task)
 		}
+		learntest.RunBatch(t, fmt.Sprintf("%s, %s", task, c.name), learntest.Batch{
+			Task: task,
+			Train: func(table *learntest.Table, rounds, threads int) (learn.Model, error) {
+				p.Trees = rounds
+				e, _, err := Train(t.Context(), p, task, dataOf(table), nil, threads, nil)
+				return model(e, err)
+			},
+			Continue: func(m learn.Model, table *learntest.Table, rounds, threads int) (learn.Model, error) {
+				p.Trees = rounds
+				e, _, err := Continue(t.Context(), m.(*trees.Model).Ensemble(), p, task, dataOf(table), nil, threads, nil)
+				return model(e, err)
+			},
+			Fresh: func() learn.Model { return new(trees.Model) },
+		})
 	}
 }

@@ -53,7 +53,7 @@ var tasks = []learn.Task{learn.Binary, learn.Regression, learn.Multiclass}
 func TestOnlyTheOrderOfValuesCounts(t *testing.T) {
 	p := Params{Trees: 10}.WithDefaults()
 	for seed, task := range tasks {
-		d := many(uint64(seed), task, 1500, 5)
+		d := many(uint64(seed), task, 1000, 5)
 		_, want := grown(t, p, task, d)
 		bent := *d
 		bent.X = slices.Clone(d.X)
@@ -78,7 +78,7 @@ func TestOnlyTheOrderOfValuesCounts(t *testing.T) {
 func TestColumnsMayTradePlaces(t *testing.T) {
 	p := Params{Trees: 10, MinChild: 10}.WithDefaults()
 	for seed, task := range tasks[:2] { // of many classes some columns tie
-		d := many(uint64(seed), task, 1500, 5)
+		d := many(uint64(seed), task, 1000, 5)
 		e, want := grown(t, p, task, d)
 		order := []int{3, 0, 4, 2, 1}
 		moved := *d
@@ -105,10 +105,10 @@ func TestColumnsMayTradePlaces(t *testing.T) {
 func TestTheOrderOfRowsDoesNotCount(t *testing.T) {
 	p := Params{Trees: 10}.WithDefaults()
 	for _, task := range []learn.Task{learn.Binary, learn.Multiclass} {
-		d := many(5, task, 1500, 5)
+		d := many(5, task, 1000, 5)
 		e, _ := grown(t, p, task, d)
 		shuffled := &Data{Features: 5}
-		for _, i := range rand.New(rand.NewPCG(1, 1)).Perm(1500) {
+		for _, i := range rand.New(rand.NewPCG(1, 1)).Perm(1000) {
 			shuffled.X = append(shuffled.X, d.X[i*5:i*5+5]...)
 			shuffled.Label = append(shuffled.Label, d.Label[i])
 		}
@@ -122,7 +122,7 @@ func TestTheOrderOfRowsDoesNotCount(t *testing.T) {
 // Labels times a power of two scale all that is computed, exactly.
 func TestRegressionScalesWithItsLabels(t *testing.T) {
 	p := Params{Trees: 10}.WithDefaults()
-	d := many(6, learn.Regression, 1500, 5)
+	d := many(6, learn.Regression, 1000, 5)
 	_, want := grown(t, p, learn.Regression, d)
 	for _, factor := range []float64{0x1p-60, 1024, 0x1p200} {
 		scaled := *d

@@ -29,14 +29,17 @@ const (
 	least    = 1e-9 // of what must not be 0
 )
 
-// WithDefaults fills in what is not set. They are meant for tables of a few
-// hundred to a million rows with a validation set, which ends the training; the
-// number of trees is only a bound.
+// WithDefaults fills in what is not set. The defaults are for tables of a few
+// hundred to some ten thousand rows with a validation set, which ends the
+// training: the number of trees is only a bound. Of eight such tables depth 4 was
+// better on seven than 5, and 3 little different; a million rows bear depth 6.
+// Samples of 0.7 of the rows made the loss of the small tables 1 to 10 % less, but
+// take away that weight 2 is the row twice.
 func (p Params) WithDefaults() Params {
 	for _, f := range []struct {
 		v   *int
 		def int
-	}{{&p.Trees, 500}, {&p.Depth, 5}, {&p.Bins, maxBins}, {&p.Stop, 30}} {
+	}{{&p.Trees, 500}, {&p.Depth, 4}, {&p.Bins, maxBins}, {&p.Stop, 30}} {
 		if *f.v == 0 {
 			*f.v = f.def
 		}

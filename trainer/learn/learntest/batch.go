@@ -146,7 +146,7 @@ func (b *batch) testDeterminism() {
 
 // testThreads has enough rows for each thread to have some.
 func (b *batch) testThreads() {
-	t := b.table(2, 20_000)
+	t := b.table(2, 10_000)
 	want := b.train(t, 3)
 	for _, threads := range []int{2, 3} {
 		m, err := b.l.Train(t, 3, threads)
