@@ -30,8 +30,8 @@ import (
 // points: 3 at depth 6. Going down, a split changes one factor of G; coming up,
 // the sums of v G over the leaves below it are added up. What (o_i - z_i)/F_i is
 // at a leaf is the sum of its changes at the splits of i on the way to it, so
-// each split adds its change times those sums. All factors and weights are
-// positive, so that little is lost to rounding however deep a tree is.
+// each split adds its change times those sums. No factor of G and no weight of the
+// rule is negative, so that rounding does little however deep a tree is.
 
 // Contributions appends to dst what each dense value of the row has added to the
 // margin, 0 for each hashed place, and the margin expected of a row of which

@@ -101,6 +101,46 @@ func TestContributionsAreThoseOfTheDefinition(t *testing.T) {
 	}
 }
 
+// TestContributionsOfDeepTrees has paths of many features, for which rules of many
+// points are used.
+func TestContributionsOfDeepTrees(t *testing.T) {
+	r := rand.New(rand.NewPCG(2, 2))
+	for range 3 {
+		k := maker{Rand: r, features: 11, trees: 1, depth: 25, stop: 0.42}
+		m := k.model(t)
+		x := k.rows(2)
+		for i := range 2 {
+			row := x[i*11 : i*11+11]
+			near(t, "deep", m.ContributionsOf(0, nil, row), shapley(m.Ensemble(), 0, row))
+		}
+	}
+	// A chain of as many features as a tree can have above a leaf: its contributions
+	// have no definition that ends in time, but must add up.
+	e := &Ensemble{Features: maxDepth, Link: Identity, Base: []float64{0}, Trees: []Tree{chain(maxDepth)}}
+	for i := range e.Trees[0].Nodes {
+		if n := &e.Trees[0].Nodes[i]; n.Feature != -1 {
+			n.Feature, n.Cover = int32(i/2), 2000-float64(i)/2
+		} else {
+			n.Value, n.Cover = r.NormFloat64(), 1
+		}
+	}
+	m, err := New(e, learn.Regression)
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := make([]float64, maxDepth)
+	for range 3 {
+		for f := range row {
+			row[f] = float64(min(r.IntN(200), 1)) // 0 goes to the leaf
+		}
+		sum := 0.0
+		for _, c := range m.ContributionsOf(0, nil, row) {
+			sum += c
+		}
+		near(t, "chain", []float64{sum}, m.Margins(nil, row))
+	}
+}
+
 // near reports numbers that differ by more than rounding.
 func near(t *testing.T, name string, got, want []float64) {
 	t.Helper()
