@@ -117,27 +117,24 @@ func (s *forestSpec[T]) link(n *node, votes string, trees, ids, yes, no []int64,
 	return n.err
 }
 
+// lists5 are the attributes of TreeEnsemble: entry by entry the splits, which it
+// calls nodes, and the leaves.
+type lists5[T float32 | float64] struct {
+	columns, missing []int64
+	modes            []int64
+	thresholds       []T
+	children, leafs  [2][]int64 // of yes and no: which split or leaf, and which of both
+	weights          []T
+	targets          []int64
+}
+
 // readForest5 reads the attributes of TreeEnsemble.
 func readForest5[T float32 | float64](n *node, features int) (*forestSpec[T], post, error) {
-	n.ignore("nodes_hitrates")
 	aggregate, after, targets := n.int("aggregate_function", 1), n.int("post_transform", 0), n.int("n_targets", 1)
-	columns, missing, roots := n.ints("nodes_featureids"), n.ints("nodes_missing_value_tracks_true"), n.ints("tree_roots")
-	children := [2][]int64{n.ints("nodes_truenodeids"), n.ints("nodes_falsenodeids")}
-	leafs := [2][]int64{n.ints("nodes_trueleafs"), n.ints("nodes_falseleafs")}
-	modes, splits, weights := n.tensor("nodes_modes"), n.tensor("nodes_splits"), n.tensor("leaf_weights")
-	members, targetIDs := n.tensor("membership_values"), n.ints("leaf_targetids")
-	if n.err != nil || modes == nil || splits == nil || weights == nil || modes.typ != uint8Type {
-		return nil, 0, errFirst(n.err, fmt.Errorf("nodes_modes, nodes_splits or leaf_weights are left out or of another type"))
-	}
-	thresholds, values := toSlice[T](splits.f, splits.d), toSlice[T](weights.f, weights.d)
-	count := len(columns)
-	for _, l := range []int{len(modes.i), len(thresholds), len(children[0]), len(children[1]), len(leafs[0]), len(leafs[1])} {
-		if l != count {
-			return nil, 0, fmt.Errorf("its lists of nodes have %d and %d entries", count, l)
-		}
-	}
-	if count == 0 || count > maxTreeNodes || missing != nil && len(missing) != count || len(values) != len(targetIDs) || len(values) > maxTreeNodes {
-		return nil, 0, fmt.Errorf("%d nodes and %d leaves (%d targets) are not supported; the limit is %d", count, len(values), len(targetIDs), maxTreeNodes)
+	roots, members := n.ints("tree_roots"), n.tensor("membership_values")
+	l, err := readLists5[T](n)
+	if err != nil {
+		return nil, 0, err
 	}
 	if p := post(after); p == postSoftmax || p == postLogistic {
 		return nil, 0, fmt.Errorf("post_transform %d: onnxruntime takes SOFTMAX (1) for LOGISTIC (2) and the other way round, so that nobody knows which is meant: leave it out and export the function as an operator", after)
@@ -146,40 +143,76 @@ func readForest5[T float32 | float64](n *node, features int) (*forestSpec[T], po
 		return nil, 0, fmt.Errorf("aggregate_function %d, post_transform %d or n_targets %d is not supported", aggregate, after, targets)
 	}
 	s := &forestSpec[T]{targets: int(targets), aggregate: []string{"AVERAGE", "SUM", "MIN", "MAX"}[aggregate]}
-	for i := range count {
-		node := splitSpec[T]{threshold: thresholds[i], mode: mode(modes.i[i]), missing: missing != nil && missing[i] != 0}
-		if columns[i] < 0 || columns[i] >= int64(features) || node.mode > modeMember {
-			return nil, 0, fmt.Errorf("node %d asks for column %d of %d in mode %d", i, columns[i], features, node.mode)
+	for i := range l.columns {
+		if err := s.addSplit(l, i, features); err != nil {
+			return nil, 0, err
 		}
-		node.feature = int32(columns[i])
-		if node.mode == modeMember {
-			node.set = int32(len(s.sets))
-			s.sets = append(s.sets, nil)
-		}
-		for side, child := range []*int32{&node.yes, &node.no} {
-			to, leaf := children[side][i], leafs[side][i] != 0
-			if to < 0 || leaf && to >= int64(len(values)) || !leaf && to >= int64(count) {
-				return nil, 0, fmt.Errorf("node %d has a child %d, which is not there", i, to)
-			}
-			if *child = int32(to); leaf {
-				*child = ^*child
-			}
-		}
-		s.splits = append(s.splits, node)
 	}
 	for _, root := range roots {
-		if root < 0 || root >= int64(count) {
-			return nil, 0, fmt.Errorf("a tree begins at node %d of %d", root, count)
+		if root < 0 || root >= int64(len(s.splits)) {
+			return nil, 0, fmt.Errorf("a tree begins at node %d of %d", root, len(s.splits))
 		}
 		s.roots = append(s.roots, int32(root))
 	}
-	for i, target := range targetIDs {
+	for i, target := range l.targets {
 		if target < 0 || target >= targets {
 			return nil, 0, fmt.Errorf("a leaf votes for target %d of %d", target, targets)
 		}
-		s.leaves = append(s.leaves, []flatVote[T]{{int32(target), values[i]}})
+		s.leaves = append(s.leaves, []flatVote[T]{{int32(target), l.weights[i]}})
 	}
 	return s, post(after), s.readSets(members)
+}
+
+// readLists5 reads the lists of TreeEnsemble and compares their lengths.
+func readLists5[T float32 | float64](n *node) (*lists5[T], error) {
+	n.ignore("nodes_hitrates")
+	modes, splits, weights := n.tensor("nodes_modes"), n.tensor("nodes_splits"), n.tensor("leaf_weights")
+	l := &lists5[T]{
+		columns: n.ints("nodes_featureids"), missing: n.ints("nodes_missing_value_tracks_true"), targets: n.ints("leaf_targetids"),
+		children: [2][]int64{n.ints("nodes_truenodeids"), n.ints("nodes_falsenodeids")},
+		leafs:    [2][]int64{n.ints("nodes_trueleafs"), n.ints("nodes_falseleafs")},
+	}
+	if n.err != nil || modes == nil || splits == nil || weights == nil || modes.typ != uint8Type {
+		return nil, errFirst(n.err, fmt.Errorf("nodes_modes, nodes_splits or leaf_weights are left out or of another type"))
+	}
+	l.modes, l.thresholds, l.weights = modes.i, toSlice[T](splits.f, splits.d), toSlice[T](weights.f, weights.d)
+	count := len(l.columns)
+	for _, other := range []int{len(l.modes), len(l.thresholds), len(l.children[0]), len(l.children[1]), len(l.leafs[0]), len(l.leafs[1])} {
+		if other != count {
+			return nil, fmt.Errorf("its lists of nodes have %d and %d entries", count, other)
+		}
+	}
+	leaves := len(l.weights)
+	if count == 0 || count > maxTreeNodes || l.missing != nil && len(l.missing) != count || leaves != len(l.targets) || leaves > maxTreeNodes {
+		return nil, fmt.Errorf("%d nodes and %d leaves (%d targets) are not supported; the limit is %d", count, leaves, len(l.targets), maxTreeNodes)
+	}
+	return l, nil
+}
+
+// addSplit appends entry i of the lists.
+func (s *forestSpec[T]) addSplit(l *lists5[T], i, features int) error {
+	column, m := l.columns[i], l.modes[i]
+	if column < 0 || column >= int64(features) || m < 0 || m > int64(modeMember) {
+		return fmt.Errorf("node %d asks for column %d of %d in mode %d", i, column, features, m)
+	}
+	split := splitSpec[T]{
+		threshold: l.thresholds[i], feature: int32(column), mode: mode(m), missing: l.missing != nil && l.missing[i] != 0,
+	}
+	if split.mode == modeMember {
+		split.set = int32(len(s.sets))
+		s.sets = append(s.sets, nil)
+	}
+	for side, child := range []*int32{&split.yes, &split.no} {
+		to, leaf := l.children[side][i], l.leafs[side][i] != 0
+		if to < 0 || leaf && to >= int64(len(l.weights)) || !leaf && to >= int64(len(l.columns)) {
+			return fmt.Errorf("node %d has a child %d, which is not there", i, to)
+		}
+		if *child = int32(to); leaf {
+			*child = ^*child
+		}
+	}
+	s.splits = append(s.splits, split)
+	return nil
 }
 
 // readSets reads the members of the sets, in the order of their nodes; NaN ends one.
