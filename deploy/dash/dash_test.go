@@ -15,6 +15,7 @@ import (
 	"github.com/millrace/millrace/deploy/registry"
 	"github.com/millrace/millrace/feedback"
 	"github.com/millrace/millrace/trainer/dataset"
+	"github.com/millrace/millrace/trainer/eval"
 )
 
 // paths are addresses of every kind of page.
@@ -255,5 +256,19 @@ func TestLiveFigures(t *testing.T) {
 	w.open()
 	if s, _ = w.now(t.Context()); s.Levels["predictions"] != "bad" {
 		t.Errorf("the store is away: %v", s)
+	}
+}
+
+// TestImportance wants the inputs of a judged version, the most important first,
+// and no table where the report does not fit together.
+func TestImportance(t *testing.T) {
+	j := eval.Judgement{Inputs: []string{"a", "b", "c"}, Importance: []eval.Importance{{Rows: 9, Inputs: []float64{0.1, 0.3, 0.2}}, {Column: "city", Value: "Rome", Rows: 4, Inputs: []float64{0.5, 0, 0}}}}
+	table := importanceOf(&j)
+	if table == nil || len(table.Slices) != 2 || table.Inputs[0].Input != "b" || table.Inputs[2].Input != "a" || table.Inputs[2].Means[1] != 0.5 || table.More != 0 {
+		t.Errorf("%+v", table)
+	}
+	j.Importance[1].Inputs = nil
+	if importanceOf(&j) != nil || importanceOf(&eval.Judgement{}) != nil {
+		t.Error("a table of nothing")
 	}
 }

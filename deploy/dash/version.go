@@ -28,6 +28,7 @@ type versionData struct {
 	Slices     []eval.SliceReport // of the page
 	SliceChart template.HTML
 	Pager      pager
+	Importance *importance
 	Run        runData
 	Rollout    *registry.Rollout
 	Seen       []leaf // by the rollout
@@ -125,6 +126,7 @@ func (data *versionData) compare(v *visit) {
 		c.Rows = append(c.Rows, intervalOf(s.Column+"="+s.Value, s.Rows, s.Gain, s.Veto))
 	}
 	data.SliceChart = c.HTML()
+	data.Importance = importanceOf(j)
 }
 
 func intervalOf(label string, rows int, b eval.Bounds, veto bool) chart.Interval {

@@ -223,6 +223,8 @@ func (w *world) judge(model string, number int, better float64) {
 	s, err := w.registry.Serving(w.t.Context(), model)
 	must(w.t, err)
 	j := eval.Judge("binary", eval.Gate{Slices: []string{"customer"}, Rows: 1000, Replicates: 1000}, time.Hour, cohort(uint64(number), better))
+	j.Inputs = []string{"customer.orders_30d", "customer.spend_30d"}
+	j.Importance = []eval.Importance{{Rows: 1000, Inputs: []float64{0.1234, 0.5678}}, {Column: "customer", Value: hostile, Rows: 250, Inputs: []float64{0.4321, 0.8765}}}
 	report, err := json.Marshal(j)
 	must(w.t, err)
 	must(w.t, w.registry.Judge(w.t.Context(), model, number, registry.Judgement{Verdict: string(j.Verdict), Reasons: j.Reasons, Report: report, Baseline: s.Champion, At: time.Date(2008, 9, 20+number, 0, 0, 0, 0, time.UTC).UnixMicro()}))
