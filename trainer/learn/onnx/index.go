@@ -271,8 +271,10 @@ func transpose(c *compiler, n *node, in []*value) ([]*value, error) {
 		order[i] = len(order) - 1 - i
 	}
 	if perm := n.ints("perm"); perm != nil {
-		for i := range order {
-			if order[i] = i; len(perm) != len(order) || !slices.Contains(perm, int64(i)) {
+		given := slices.Clone(perm)
+		slices.Sort(given)
+		for i, p := range given {
+			if p != int64(i) || len(given) != len(order) {
 				return nil, fmt.Errorf("%v is no order of %d axes", perm, len(order))
 			}
 		}

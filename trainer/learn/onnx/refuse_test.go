@@ -87,6 +87,7 @@ func TestRefused(t *testing.T) {
 		{"a shape that depends on the row", oneNode(op("", "Cast", names("X"), names("i"), intAttr("to", 7)), op("", "Reshape", names("X", "i"), names("Y"))), "depend on the row"},
 		{"a shape that does not fit", oneNode(intsInit("s", 2, 2), op("", "Reshape", names("X", "s"), names("Y"))), "does not fit the shape [2 2]"},
 		{"an axis that is not there", oneNode(op("", "ArgMax", names("X"), names("Y"), intAttr("axis", 2))), "axis 2 is outside"},
+		{"an order of axes of a scalar", oneNode(floatsInit("c", nil, 1), op("", "Transpose", names("c"), names("Y"), intsAttr("perm", 0))), "no order of 0 axes"},
 		{"an index that is not there", oneNode(intsInit("i", 3), op(domainML, "ArrayFeatureExtractor", names("X", "i"), names("Y"))), "index 3 is outside"},
 		{"external data", oneNode(relu, message(5, whole(1, 1), whole(2, 1), text(8, "w"), message(13, text(1, "location"), text(2, "w.bin")), whole(14, 1))), "in another file: save the model as one file"},
 		{"a sparse initializer", oneNode(relu, message(15)), "sparse"},
