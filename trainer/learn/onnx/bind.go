@@ -70,15 +70,12 @@ func (m *Model) Bind(names []string, kinds []FeatureKind) error {
 			return err
 		}
 	}
-	inputs := slices.Clone(m.inputs)
-	open := false
-	for i := range inputs {
-		if inputs[i].Width < 0 {
-			inputs[i].Width, open = len(feeds[i].columns), true
+	if m.open != nil {
+		inputs := slices.Clone(m.inputs)
+		for i := range inputs {
+			inputs[i].Width = len(feeds[i].columns)
 		}
-	}
-	if open {
-		program, err := compile(m.proto, inputs)
+		program, err := compile(m.open, inputs)
 		if err != nil {
 			return fmt.Errorf("onnx: Bind: %w", err)
 		}
@@ -176,7 +173,7 @@ func (m *Model) bindOrder(numbers, texts int) ([]feed, bool) {
 
 // checkOrder compares the features with those that the file says it was trained on.
 func (m *Model) checkOrder(names []string, kinds []FeatureKind) error {
-	text, ok := m.proto.metadata[FeaturesKey]
+	text, ok := m.metadata[FeaturesKey]
 	if !ok {
 		return nil
 	}

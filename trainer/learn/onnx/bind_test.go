@@ -83,7 +83,20 @@ func TestBind(t *testing.T) {
 			}
 		})
 	}
-	m, err := Read(ints)
+	m, err := Read(open)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.Inputs()[0].Width != -1 || m.Task() != "" {
+		t.Errorf("before Bind the width is %d and the task %q", m.Inputs()[0].Width, m.Task())
+	}
+	if m.Bind(names("p", "q", "r"), kindsOf("nnn")) == nil || m.Bind(names("p", "q"), kindsOf("nn")) != nil {
+		t.Error("a width that does not fit is bound, or one that does is not afterwards")
+	}
+	if got := m.Predict(learn.Row{Dense: row}); got != 21 || m.Task() != learn.Regression {
+		t.Errorf("score %v, task %q", got, m.Task())
+	}
+	m, err = Read(ints)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -161,6 +161,7 @@ func (c *compiler) add(n *node) error {
 		in[i] = c.values[name]
 	}
 	c.pending = nil
+	n.read, n.err = nil, nil // of a compilation for other widths
 	from := len(c.slots)
 	out, err := build(c, n, in)
 	if err = errFirst(err, n.attributeError()); err != nil {

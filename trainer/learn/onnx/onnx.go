@@ -66,11 +66,12 @@ type Input struct {
 // A Model is an ONNX model, ready to score. It is safe for concurrent use, but for
 // Bind and UnmarshalBinary.
 type Model struct {
-	file    []byte
-	proto   *modelProto
-	inputs  []Input
-	program *program // nil: a width is known only to Bind
-	feeds   []feed
+	file     []byte
+	metadata map[string]string
+	inputs   []Input
+	open     *modelProto // what Bind compiles, if only it knows a width; otherwise nil
+	program  *program    // nil: Bind has not told a width yet
+	feeds    []feed
 }
 
 var _ learn.Model = (*Model)(nil)
@@ -93,26 +94,28 @@ func read(data []byte) (*Model, error) {
 		return nil, fmt.Errorf("the file has %d bytes; the limit is %d: train a smaller model", len(data), maxFile)
 	}
 	m := &Model{file: slices.Clone(data)}
-	var err error
-	if m.proto, err = (&decoder{left: maxElements}).model(m.file); err != nil {
+	proto, err := (&decoder{left: maxElements}).model(m.file)
+	if err != nil {
 		return nil, err
 	}
-	if len(m.proto.graph.nodes) > maxNodes {
-		return nil, fmt.Errorf("the graph has %d nodes; the limit is %d", len(m.proto.graph.nodes), maxNodes)
+	if len(proto.graph.nodes) > maxNodes {
+		return nil, fmt.Errorf("the graph has %d nodes; the limit is %d", len(proto.graph.nodes), maxNodes)
 	}
-	if m.inputs, err = readInputs(m.proto.graph); err != nil {
+	if m.inputs, err = readInputs(proto.graph); err != nil {
 		return nil, err
 	}
+	m.metadata = proto.metadata
 	if slices.ContainsFunc(m.inputs, func(in Input) bool { return in.Width < 0 }) {
-		c := &compiler{opsets: m.proto.opsets}
-		for _, n := range m.proto.graph.nodes { // the rest is checked by Bind
+		c := &compiler{opsets: proto.opsets}
+		for _, n := range proto.graph.nodes { // the rest is checked by Bind
 			if _, err := c.operator(n); err != nil {
 				return nil, err
 			}
 		}
+		m.open = proto
 		return m, nil
 	}
-	if m.program, err = compile(m.proto, m.inputs); err != nil {
+	if m.program, err = compile(proto, m.inputs); err != nil {
 		return nil, err
 	}
 	if len(m.inputs) == 1 && m.inputs[0].Kind == Float {
