@@ -150,7 +150,7 @@ func (c *Command) resolved() ([]string, error) {
 // Code returns a name for what the program is: 16 hex digits over its arguments and
 // the content of those that are files in Dir. It is for telling whether a training
 // would be of the same code. What these files import is not part of it, nor is what
-// is installed.
+// is installed, as the interpreter of a virtual environment in Dir.
 func (c Command) Code() (string, error) {
 	args, err := c.resolved()
 	if err != nil {
@@ -159,7 +159,7 @@ func (c Command) Code() (string, error) {
 	h := sha256.New()
 	for i, a := range args {
 		fmt.Fprintf(h, "%q\n", c.Args[i])
-		if a == c.Args[i] || c.outside(a) {
+		if a == c.Args[i] || i == 0 && c.outside(a) {
 			continue
 		}
 		if err := hashFile(h, a); err != nil {

@@ -3,6 +3,7 @@ package external
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -39,6 +40,8 @@ func fakes() map[string]func() {
 		"tell":     tell,
 		"fail":     fail,
 		"hang":     hang,
+		"host":     host,
+		"tellpid":  func() { fmt.Println("pid", os.Getpid()); hang() },
 		"stubborn": func() { signal.Ignore(syscall.SIGTERM); fmt.Println("ready"); hang() },
 		"polite":   polite,
 		"orphan":   func() { fmt.Println("child", start("hang", false)); leave("model.json", goodXGBoost) },
@@ -145,6 +148,14 @@ func start(name string, away bool) int {
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr // so that it holds the pipe
 	must(cmd.Start())
 	return cmd.Process.Pid
+}
+
+// host is a process that trains with a program that hangs.
+func host() {
+	c := fake("tellpid")
+	c.Log = lines(func(line string) { fmt.Println(line) })
+	_, err := c.Train(context.Background(), os.Args[3], small())
+	fmt.Println("host ends", err)
 }
 
 // fill takes memory and writes to all of it.

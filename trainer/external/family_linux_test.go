@@ -1,9 +1,11 @@
 package external
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -36,6 +38,39 @@ func TestNoProcessIsLeft(t *testing.T) {
 			if strings.Contains(string(environ), "MILLRACE_OUT="+os.TempDir()) {
 				t.Errorf("%s: process %v still runs", name, m)
 			}
+		}
+	}
+}
+
+// TestProgramEndsWithItsHost kills the process that trains.
+func TestProgramEndsWithItsHost(t *testing.T) {
+	cmd := exec.Command(os.Args[0], "fake", "host", t.TempDir())
+	printed, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pid := 0
+	for s := bufio.NewScanner(printed); pid == 0 && s.Scan(); {
+		_, _ = fmt.Sscanf(s.Text(), "pid %d", &pid)
+	}
+	before, _, alive := readStat(pid)
+	if pid == 0 || !alive {
+		t.Fatalf("the program %d does not run", pid)
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // it was killed
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		now, _, alive := readStat(pid)
+		if !alive || now.process != before.process {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the program runs on, and nobody waits for it")
 		}
 	}
 }

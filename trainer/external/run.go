@@ -33,8 +33,15 @@ var errTimeout = errors.New("the timeout is over")
 
 // fault returns what the program did wrong.
 func (r *run) fault(format string, args ...any) *ProgramError {
-	return &ProgramError{Program: strings.Join(r.c.Args, " "), What: fmt.Sprintf(format, args...), Log: r.printed.text()}
+	log := r.printed.text()
+	if log == "" {
+		log = "(nothing)"
+	}
+	return &ProgramError{Program: r.name(), What: fmt.Sprintf(format, args...), Log: log}
 }
+
+// name is the program for errors.
+func (r *run) name() string { return strings.Join(r.c.Args, " ") }
 
 // do starts the program and waits for its end, or brings it about. When it returns
 // the program has no processes any more, and nothing reads what it prints.
@@ -59,7 +66,9 @@ func (r *run) do(ctx context.Context) error {
 	case broken = <-beyond:
 		r.family.signal(syscall.SIGKILL)
 	case <-ctx.Done():
-		over = context.Cause(ctx)
+		if over = ctx.Err(); context.Cause(ctx) == errTimeout { //nolint:errorlint // it is never wrapped
+			over = errTimeout
+		}
 		r.askToEnd()
 	}
 	<-r.ended
@@ -79,10 +88,10 @@ func (r *run) do(ctx context.Context) error {
 func (r *run) judge(over error, broken string) error {
 	var exit *exec.ExitError
 	switch {
-	case errors.Is(over, errTimeout):
+	case over == errTimeout: //nolint:errorlint // it is never wrapped
 		return r.fault("it ran for longer than its timeout of %v and was ended: give it more time (timeout) or less to do", r.c.Timeout)
 	case over != nil:
-		return fmt.Errorf("external: %s was ended: %w", strings.Join(r.c.Args, " "), over)
+		return fmt.Errorf("external: %s was ended: %w", r.name(), over)
 	case broken != "":
 		return r.fault("%s", broken)
 	case errors.As(r.status, &exit):
@@ -92,7 +101,7 @@ func (r *run) judge(over error, broken string) error {
 		}
 		return r.fault("it failed with %v", exit)
 	case r.status != nil:
-		return fmt.Errorf("external: waiting for %s: %w", strings.Join(r.c.Args, " "), r.status)
+		return fmt.Errorf("external: waiting for %s: %w", r.name(), r.status)
 	}
 	return nil
 }
@@ -123,7 +132,7 @@ func (r *run) start() error {
 	out.Close()
 	if err != nil {
 		in.Close()
-		return r.fault("it cannot be started (%v): install it, or correct exec", err)
+		return &ProgramError{Program: r.name(), What: fmt.Sprintf("it cannot be started (%v): install it, or correct exec", err)}
 	}
 	r.family = newFamily(r.cmd.Process.Pid, r.w)
 	r.ended = make(chan struct{})

@@ -16,13 +16,13 @@ import (
 type ProgramError struct {
 	Program string // as it was started
 	What    string // what it did and what to do about it
-	Log     string // the end of what it printed
+	Log     string // the end of what it printed; "": it did not start
 }
 
 // Error returns what was done, with the last lines that were printed.
 func (e *ProgramError) Error() string {
 	if e.Log == "" {
-		return fmt.Sprintf("external: %s: %s; it printed nothing", e.Program, e.What)
+		return fmt.Sprintf("external: %s: %s", e.Program, e.What)
 	}
 	return fmt.Sprintf("external: %s: %s; the last that it printed:%s", e.Program, e.What, lastLines(e.Log))
 }
