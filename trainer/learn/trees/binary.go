@@ -155,9 +155,8 @@ func (m *Model) UnmarshalBinary(src []byte) error {
 
 // A decoder reads from src until its first error.
 type decoder struct {
-	src   []byte
-	err   error
-	nodes int // so far
+	src []byte
+	err error
 }
 
 func (d *decoder) fail(format string, args ...any) {
@@ -249,8 +248,7 @@ func (d *decoder) ensemble() *Ensemble {
 	}
 	for i := range e.Trees {
 		e.Trees[i].Class = d.count(maxClasses - 1)
-		e.Trees[i].Nodes = make([]Node, d.things(maxNodes-d.nodes, leastNode))
-		d.nodes += len(e.Trees[i].Nodes)
+		e.Trees[i].Nodes = make([]Node, d.things(maxNodes, leastNode))
 		for j := range e.Trees[i].Nodes {
 			d.node(&e.Trees[i].Nodes[j])
 		}

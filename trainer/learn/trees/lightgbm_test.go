@@ -26,7 +26,7 @@ num_cat=1
 split_feature=0 1 0
 split_gain=3 2 1
 threshold=%s 0 2.5
-decision_type=%d 1 10
+decision_type=%d 3 10
 left_child=1 -1 -3
 right_child=2 -2 -4
 leaf_value=1 2 4 8
@@ -36,7 +36,7 @@ internal_value=0 0 0
 internal_weight=10 7 3
 internal_count=10 7 3
 cat_boundaries=0 3
-cat_threshold=512 0 65
+cat_threshold=512 4 65
 is_linear=0
 shrinkage=1
 
@@ -124,8 +124,8 @@ func TestCategoriesOfLightGBM(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ b, leaf float64 }{
-		{9, 1}, {64, 1}, {70, 1}, // in the set
-		{0, 2}, {8, 2}, {65, 2}, {95, 2}, {96, 2}, {1e9, 2}, {-9, 2}, {math.NaN(), 2}, {math.Inf(1), 2},
+		{9, 1}, {34, 1}, {64, 1}, {70, 1}, // in the set
+		{0, 2}, {2, 2}, {8, 2}, {65, 2}, {95, 2}, {96, 2}, {1e9, 2}, {-9, 2}, {math.NaN(), 2}, {math.Inf(1), 2},
 	} {
 		if got := naive(e, []float64{0, c.b})[0] - 16; got != c.leaf {
 			t.Errorf("category %v: leaf %v, want %v", c.b, got, c.leaf)
@@ -224,7 +224,7 @@ func TestBadModelsOfLightGBM(t *testing.T) {
 		{`node 3 is the child of two nodes`, in("right_child=2 -2 -4", "right_child=2 -1 -4")},
 		{`child 3: there are 3 splits and 4 leaves`, in("left_child=1 -1 -3", "left_child=3 -1 -3")},
 		{`child -5: there are 3 splits and 4 leaves`, in("left_child=1 -1 -3", "left_child=1 -1 -5")},
-		{`decision_type 12 has a missing type`, in("decision_type=0 1 10", "decision_type=12 1 10")},
+		{`decision_type 12 has a missing type`, in("decision_type=0 3 10", "decision_type=12 3 10")},
 		{`node 1: set 1 of 1`, in("threshold=1.5 0 2.5", "threshold=1.5 1 2.5")},
 		{`node 1: set NaN of 1`, in("threshold=1.5 0 2.5", "threshold=1.5 nan 2.5")},
 		{`node 1: set 0 of 0`, in("num_cat=1", "num_cat=0")},

@@ -18,6 +18,7 @@ func kinds(seed uint64) map[string]maker {
 		"deep":         {Rand: r, features: 5, trees: 3, depth: 60, stop: 0.45},
 		"by leaves":    {Rand: r, features: 5, trees: 9, leaves: 80},
 		"sets":         {Rand: r, features: 5, trees: 20, depth: 5, sets: true, zeros: true},
+		"few sets":     {Rand: r, features: 5, trees: 60, depth: 1, sets: true},
 		"classes":      {Rand: r, features: 5, trees: 20, depth: 5, classes: 3},
 		"many columns": {Rand: r, features: 400, trees: 20, depth: 6, zeros: true},
 		"leaves":       {Rand: r, features: 1, trees: 3, depth: 0},
