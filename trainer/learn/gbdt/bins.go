@@ -191,7 +191,7 @@ func cuts(points []point, bins int) []float64 {
 			full = full || in >= target/2
 		default:
 			in += p.w
-			full = full || in+next.w/2 >= target
+			full = full || in+float64(next.w/2) >= target
 		}
 		if t, ok := between(p.v, next.v); full && ok {
 			upper = append(upper, t)
@@ -204,9 +204,9 @@ func cuts(points []point, bins int) []float64 {
 // between returns a finite t with a <= t < b, the middle if it can.
 func between(a, b float64) (float64, bool) {
 	a, b = max(a, -math.MaxFloat64), min(b, math.MaxFloat64)
-	t := a + (b-a)/2
+	t := a + float64((b-a)/2)
 	if math.IsInf(b-a, 0) {
-		t = a/2 + b/2
+		t = float64(a/2) + float64(b/2)
 	}
 	if !(a <= t && t < b) {
 		t = a

@@ -18,9 +18,16 @@ type Data struct {
 	Weight     []float64 // nil: all 1. A row of weight 0 is as if it were not there
 }
 
-// Limits of the data. A row needs a byte for each feature that is not constant,
-// and 44 bytes and 16 for each class beyond X; on top of that come, for each
-// feature, up to 4 KiB for each split above a leaf and the sample of the bins.
+// Limits of the data. Beyond X, labels and weights, which are the caller's, the
+// memory of a training is bounded by
+//
+//	rows x features x 2 bytes, features being rounded up to eights: bins, twice
+//	rows x (48 + 16 x classes) bytes: gradients, in units too, margins, order
+//	(Depth + threads) x features x 4 KiB: histograms
+//	threads x 30 MB: samples that bins are fitted on
+//
+// and half of the histograms with 65,536 rows or more. Without constant columns
+// it is less. Validation rows take 8 x classes bytes each.
 const (
 	maxFeatures   = 4096
 	maxRows       = 1 << 26
@@ -28,6 +35,7 @@ const (
 	maxCategories = 1 << 16 // of a feature
 	maxClasses    = 256
 	maxMargins    = 1 << 28 // of rows x classes
+	maxThreads    = 256
 	maxLabel      = 1e90
 	minWeight     = 1e-9
 	maxWeight     = 1e9
@@ -76,6 +84,10 @@ func checkLabel(task learn.Task, y float64) error {
 	return nil
 }
 
+func tooMany(rows, features int) bool {
+	return rows > maxRows || rows > maxValues/features
+}
+
 func (d *Data) checkShape() error {
 	if d.Features < 1 || d.Features > maxFeatures {
 		return fmt.Errorf("%d features: give 1 to %d", d.Features, maxFeatures)
@@ -84,7 +96,7 @@ func (d *Data) checkShape() error {
 	switch {
 	case len(d.X)%d.Features != 0 || len(d.X)/d.Features != rows:
 		return fmt.Errorf("%d values for %d rows of %d features", len(d.X), rows, d.Features)
-	case rows > maxRows || len(d.X) > maxValues:
+	case tooMany(rows, d.Features):
 		return fmt.Errorf("%d rows of %d features: at most %d rows and %d values in all are trained on, give a sample", rows, d.Features, maxRows, maxValues)
 	case d.Weight != nil && len(d.Weight) != rows:
 		return fmt.Errorf("%d weights for %d rows", len(d.Weight), rows)

@@ -42,11 +42,11 @@ import (
 
 // A Report says how a training went.
 type Report struct {
-	Rounds   int       // that were added and kept
-	Grown    int       // that were grown; with early stopping, those after the best are not kept
-	Stopped  bool      // the validation loss had stopped falling before the last round
-	Complete bool      // no split gained anything any more
-	Losses   []float64 // of the validation rows: before the first round, and after each that was grown
+	Rounds   int       `json:"rounds"`           // that were added and kept
+	Grown    int       `json:"grown"`            // that were grown; with early stopping, those after the best are not kept
+	Stopped  bool      `json:"stopped"`          // the validation loss had stopped falling before the last round
+	Complete bool      `json:"complete"`         // no split gained anything any more
+	Losses   []float64 `json:"losses,omitempty"` // of the validation rows: before the first round, and after each that was grown
 }
 
 // Loss is the validation loss of the trees that were kept; NaN without
@@ -63,9 +63,12 @@ func (r Report) Loss() float64 {
 // the rounds with the least loss. It calls progress, if not nil, after each
 // round. It returns the context's error soon after the context ends.
 func Train(ctx context.Context, p Params, task learn.Task, d, valid *Data, threads int, progress func(done, of int)) (*trees.Ensemble, Report, error) {
-	classes, err := checkAll(p, task, d, valid, threads)
+	classes, of, err := checkAll(p, task, d, valid, threads)
 	if err != nil {
 		return nil, Report{}, err
+	}
+	if of > classes {
+		return nil, Report{}, fmt.Errorf("gbdt: validation rows have %d classes, training rows %d: keep rows of each class in both", of, classes)
 	}
 	s, err := d.weighted(classes)
 	if err != nil {
@@ -82,10 +85,11 @@ func Continue(ctx context.Context, e *trees.Ensemble, p Params, task learn.Task,
 	if err := e.Check(); err != nil {
 		return nil, Report{}, err
 	}
-	classes, err := checkAll(p, task, d, valid, threads)
+	classes, of, err := checkAll(p, task, d, valid, threads)
 	if err != nil {
 		return nil, Report{}, err
 	}
+	classes = max(classes, of)
 	if e.Features != d.Features || e.Link != linkOf(task) || classes > len(e.Base) {
 		return nil, Report{}, fmt.Errorf("gbdt: an ensemble of %d features with link %q and %d margins cannot go on with %d features, task %q and %d margins: train anew",
 			e.Features, e.Link, len(e.Base), d.Features, task, classes)
@@ -99,30 +103,31 @@ func Continue(ctx context.Context, e *trees.Ensemble, p Params, task learn.Task,
 	}
 	next := *e
 	next.Trees = slices.Clone(e.Trees)
+	if next.Names == nil {
+		next.Names = slices.Clone(d.Names)
+	}
 	return boost(ctx, &next, p, task, s, valid, threads, progress)
 }
 
-func checkAll(p Params, task learn.Task, d, valid *Data, threads int) (classes int, err error) {
+// checkAll looks at all that Train and Continue are given. It returns how many
+// classes there are in the training and in the validation rows.
+func checkAll(p Params, task learn.Task, d, valid *Data, threads int) (classes, of int, err error) {
 	if err := p.Check(); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	if task != learn.Binary && task != learn.Regression && task != learn.Multiclass {
-		return 0, fmt.Errorf("gbdt: task %q: give %s, %s or %s", task, learn.Binary, learn.Regression, learn.Multiclass)
+		return 0, 0, fmt.Errorf("gbdt: task %q: give %s, %s or %s", task, learn.Binary, learn.Regression, learn.Multiclass)
 	}
-	if threads < 1 {
-		return 0, fmt.Errorf("gbdt: %d threads: give 1 at least", threads)
+	if threads < 1 || threads > maxThreads {
+		return 0, 0, fmt.Errorf("gbdt: %d threads: give 1 to %d", threads, maxThreads)
 	}
 	if classes, err = d.check(task, "training"); err != nil || valid == nil {
-		return classes, err
+		return classes, classes, err
 	}
-	of, err := valid.check(task, "validation")
-	if err == nil && valid.Features != d.Features {
+	if of, err = valid.check(task, "validation"); err == nil && valid.Features != d.Features {
 		err = fmt.Errorf("gbdt: validation rows have %d features, training rows %d", valid.Features, d.Features)
 	}
-	if err == nil && of > classes {
-		err = fmt.Errorf("gbdt: validation rows have %d classes, training rows %d: keep rows of each class in both", of, classes)
-	}
-	return classes, err
+	return classes, of, err
 }
 
 // A fitter has what lasts from round to round.

@@ -19,6 +19,7 @@ type growth struct {
 	rows, spare []uint32
 	nodes       []trees.Node
 	leaves      []region
+	minH        int64 // least second derivative of a child, in units
 }
 
 // A region is the rows of a node: rows[lo:hi].
@@ -32,6 +33,7 @@ type region struct {
 func (f *fitter) grow(class, round int) *trees.Tree {
 	f.measureClass(class, round)
 	g := &growth{fitter: f, rows: f.rows, spare: f.spare, leaves: f.leaves[:0]}
+	g.minH = int64(min(math.Ceil(f.p.MinChild/f.m.unitH), 1<<60))
 	f.drawColumns(class)
 	for i := range g.rows {
 		g.rows[i] = uint32(i)
@@ -79,7 +81,7 @@ func (g *growth) divide(r region, h histogram, s split, total sums, depth int) {
 	left := region{at, r.lo, middle}
 	a, b := split{column: -1}, split{column: -1}
 	var hl, hr histogram
-	if depth > 1 {
+	if depth > 1 && (g.splits(s.left) || g.splits(right)) {
 		// Counted are the rows of the smaller child; the rest are those of the other.
 		few := g.take()
 		if left.hi-left.lo <= r.hi-middle {
@@ -98,6 +100,9 @@ func (g *growth) divide(r region, h histogram, s split, total sums, depth int) {
 	g.divide(region{to, middle, r.hi}, hr, b, right, depth-1)
 	g.nodes[r.node] = g.node(c, s, at, to)
 }
+
+// splits reports whether a node with these sums is large enough to be split.
+func (g *growth) splits(s sums) bool { return s.h >= 2*g.minH }
 
 func (g *growth) node(c *column, s split, left, right int32) trees.Node {
 	n := trees.Node{Feature: int32(c.feature), Left: left, Right: right, MissingLeft: s.missingLeft}
@@ -172,7 +177,7 @@ func (g *growth) search(h, rest histogram, r region, total, restTotal sums) [2]s
 		}
 		f := g.finders[b]
 		f.p, f.unitG, f.unitH, f.floor = g.p, g.m.unitG, g.m.unitH, g.floor
-		f.minH = int64(min(math.Ceil(g.p.MinChild/g.m.unitH), 1<<62))
+		f.minH = g.minH
 		found[b][0] = g.best(f, h, b, total)
 		if rest != nil {
 			found[b][1] = g.best(f, rest, b, restTotal)
@@ -212,6 +217,9 @@ func (g *growth) count(h histogram, r region, threads int) (parts []histogram) {
 
 func (g *growth) best(f *finder, h histogram, b int, total sums) split {
 	f.begin(total)
+	if !g.splits(total) {
+		return f.best
+	}
 	for j := range g.t.of(b) {
 		at := b*width + j
 		if !g.columns[at] {

@@ -50,17 +50,22 @@ func (f *finder) begin(total sums) {
 	f.best = split{column: -1, gain: f.floor + float64(1e-10*f.parent)}
 }
 
-// offer takes the split with these sums on the left if it is the best so far.
-func (f *finder) offer(left sums, lambda float64, s split) bool {
+// gain returns what a division with these sums on the left gains, or -1 where a
+// side has too little.
+func (f *finder) gain(left sums, lambda float64) float64 {
 	right := f.total.minus(left)
 	if left.h < f.minH || right.h < f.minH {
+		return -1
+	}
+	return f.score(left, lambda) + f.score(right, lambda) - f.parent
+}
+
+// offer takes a split that gains more than the best so far.
+func (f *finder) offer(gain float64, left sums, s split) bool {
+	if !(gain > f.best.gain) {
 		return false
 	}
-	s.gain = f.score(left, lambda) + f.score(right, lambda) - f.parent
-	if !(s.gain > f.best.gain) {
-		return false
-	}
-	s.left = left
+	s.gain, s.left = gain, left
 	f.best = s
 	return true
 }
@@ -83,25 +88,28 @@ func (f *finder) load(c *column, g, h *[256]int64) []sums {
 // number tries each threshold of a column, with missing values on either side,
 // and missing values against all others.
 func (f *finder) number(at int, c *column, bins []sums) {
-	miss := bins[0]
+	miss, lambda := bins[0], f.p.Lambda
 	some := miss.h != 0
 	var left sums
 	last := len(bins) - 1
-	for b := 1; b <= last; b++ {
+	for b := 1; b < last; b++ {
 		if bins[b] == (sums{}) {
-			continue
+			continue // the same rows are on the left as before
 		}
 		left = left.plus(bins[b])
-		if b == last {
-			break
+		if gain := f.gain(left, lambda); gain > f.best.gain {
+			f.offer(gain, left, split{column: at, bin: b, missing: some})
 		}
-		f.offer(left, f.p.Lambda, split{column: at, bin: b, missing: some})
 		if some {
-			f.offer(left.plus(miss), f.p.Lambda, split{column: at, bin: b, missing: true, missingLeft: true})
+			with := left.plus(miss)
+			if gain := f.gain(with, lambda); gain > f.best.gain {
+				f.offer(gain, with, split{column: at, bin: b, missing: true, missingLeft: true})
+			}
 		}
 	}
 	if some && !c.inf {
-		f.offer(f.total.minus(miss), f.p.Lambda, split{column: at, bin: last, missing: true})
+		left = f.total.minus(miss)
+		f.offer(f.gain(left, lambda), left, split{column: at, bin: last, missing: true})
 	}
 }
 
@@ -129,7 +137,7 @@ func (f *finder) categories(at int, c *column, bins []sums) {
 	}
 	some, best := miss.h != 0, 0
 	if some { // what is missing against all others
-		f.offer(miss, f.p.Lambda, split{column: at, missing: true, missingLeft: true})
+		f.offer(f.gain(miss, f.p.Lambda), miss, split{column: at, missing: true, missingLeft: true})
 	}
 	for range 2 {
 		var left sums
@@ -137,10 +145,10 @@ func (f *finder) categories(at int, c *column, bins []sums) {
 			if left = left.plus(bins[f.order[n].bin]); rare.h == 0 && left.h > f.total.h-left.h {
 				break
 			}
-			if f.offer(left, lambda, split{column: at, missing: some}) {
+			if f.offer(f.gain(left, lambda), left, split{column: at, missing: some}) {
 				best = n + 1
 			}
-			if some && f.offer(left.plus(miss), lambda, split{column: at, missing: true, missingLeft: true}) {
+			if with := left.plus(miss); some && f.offer(f.gain(with, lambda), with, split{column: at, missing: true, missingLeft: true}) {
 				best = n + 1
 			}
 		}

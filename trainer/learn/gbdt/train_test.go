@@ -237,6 +237,9 @@ func TestBadInputIsNamed(t *testing.T) {
 	if _, _, err := Train(t.Context(), p, learn.Binary, ok, nil, 0, nil); err == nil || !strings.Contains(err.Error(), "0 threads") {
 		t.Error(err)
 	}
+	if tooMany(maxRows, 32) || !tooMany(maxRows+1, 1) || !tooMany(maxRows, 33) || tooMany(maxValues/maxFeatures, maxFeatures) {
+		t.Error("other tables are too large than those beyond the limits")
+	}
 	ok.Names = []string{"a", "b"}
 	e.Names = []string{"b", "a"}
 	if _, _, err := Continue(t.Context(), e, p, learn.Binary, ok, nil, 1, nil); err == nil || !strings.Contains(err.Error(), "another order") {
