@@ -36,6 +36,8 @@ func (whatifCmd) Help() string {
 
 A changed window is computed anew from the events in the lake, for the entity and for the past examples of the model, whose losses are compared. The version is not trained again: it sees the changed features as they are. A value is set for the entity alone; with --all, in the past examples, too. What is computed on demand of a changed feature follows it.
 
+ADDS and THEN are what each input adds to the score, before and after: with the base they add up to its log-odds, or to the mean itself. For trees they are Shapley values.
+
 This needs no server. The lake has all but the last minute of what a running project has taken.
 
 Examples:
@@ -120,21 +122,36 @@ func printAnswer(w io.Writer, a *whatif.Answer) error {
 	}
 	fmt.Fprintf(w, "%s of %s as of %s; the lake's newest event is of %s\n\n", a.Model, strings.Join(whom, " "), instant(a.AsOf), instant(a.Lake))
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "FEATURE\tWINDOW\tBEFORE\tAFTER\t")
+	line := func(name, window, before, after, adds, then, mark string) {
+		if a.Base == nil { // the model cannot say
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", name, window, before, after, mark)
+			return
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", name, window, before, after, adds, then, mark)
+	}
+	line("FEATURE", "WINDOW", "BEFORE", "AFTER", "ADDS", "THEN", "")
 	of := false
 	for i := range a.Features {
 		f := &a.Features[i]
 		if !f.Input && !of {
 			of = true
-			fmt.Fprintln(t, "computed of:\t\t\t\t")
+			line("computed of:", "", "", "", "", "", "")
 		}
-		mark := ""
+		mark, adds, then := "", "-", "-"
 		if f.Changed {
 			mark = "changed"
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", f.Name, cmp.Or(f.Window, "-"), shortValue(f.Before), shortValue(f.After), mark)
+		if f.Adds != nil {
+			adds, then = fmt.Sprintf("%+.3g", f.Adds.Before), fmt.Sprintf("%+.3g", f.Adds.After)
+		}
+		line(f.Name, cmp.Or(f.Window, "-"), shortValue(f.Before), shortValue(f.After), adds, then, mark)
 	}
-	fmt.Fprintf(t, "\t\t\t\t\nscore of %s\t\t%.6g\t%.6g\t\n", versionName(a.After.Version), a.Before.Value, a.After.Value)
+	line("", "", "", "", "", "", "")
+	if a.Base != nil {
+		base := fmt.Sprintf("%+.3g", *a.Base)
+		line("base", "", "", "", base, base, "")
+	}
+	line("score of "+versionName(a.After.Version), "", fmt.Sprintf("%.6g", a.Before.Value), fmt.Sprintf("%.6g", a.After.Value), "", "", "")
 	if err := t.Flush(); err != nil {
 		return err
 	}

@@ -220,11 +220,43 @@ func (m *model) one(ctx context.Context, x *change, a *Answer, streams []*stream
 		a.Features = append(a.Features, change)
 	}
 	var err error
-	if a.Before, err = s.score(m.vector(before)); err == nil {
-		a.After, err = s.score(m.vector(after))
+	was, is := m.vector(before), m.vector(after)
+	if a.Before, err = s.score(was); err == nil {
+		a.After, err = s.score(is)
+	}
+	if err == nil {
+		err = m.explain(a, s, was, is)
 	}
 	if err != nil {
 		return fmt.Errorf("whatif: version %d of model %s has no score: %w", s.version, m.Name, err)
+	}
+	return nil
+}
+
+// explain says what each input adds to the scores, where the model can.
+func (m *model) explain(a *Answer, s *scorer, before, after []features.Value) error {
+	if s.bundle == nil {
+		return nil
+	}
+	was, err := s.bundle.Explain(before)
+	if errors.Is(err, bundle.ErrNoExplanation) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	is, err := s.bundle.Explain(after)
+	if err != nil {
+		return err
+	}
+	a.Base = &is.Base
+	for i, p := range m.inputs {
+		name := m.views[p.view].name(p.output)
+		for k := range a.Features {
+			if f := &a.Features[k]; f.Input && f.Name == name {
+				f.Adds = &Adds{was.ByInput[i], is.ByInput[i]}
+			}
+		}
 	}
 	return nil
 }

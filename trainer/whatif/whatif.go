@@ -66,6 +66,7 @@ type Answer struct {
 	Features []Change          `json:"features"` // the model's inputs, then what they are computed of
 	Before   Score             `json:"before"`
 	After    Score             `json:"after"`
+	Base     *float64          `json:"base,omitempty"` // the score of no features in particular, where the model can explain itself: see Change.Adds
 	Past     *Past             `json:"past,omitempty"` // nil: there are none, or none were asked for
 	Notes    []string          `json:"notes,omitempty"`
 }
@@ -78,6 +79,14 @@ type Change struct {
 	Before  Value  `json:"before"`
 	After   Value  `json:"after"`
 	Changed bool   `json:"changed"`
+	Adds    *Adds  `json:"adds,omitempty"` // of an input of a model that can explain itself
+}
+
+// Adds is what an input has added to the score, before and after: with the base,
+// those of all inputs add up to the log-odds (binary) or the mean (regression).
+type Adds struct {
+	Before float64 `json:"before"`
+	After  float64 `json:"after"`
 }
 
 // A Score is a model's answer: a probability, or with a regression a mean.

@@ -145,6 +145,20 @@ func TestOwnLengthsAndValuesChangeNothing(t *testing.T) {
 	if lengths < 7 || len(a.Features) < 11 {
 		t.Errorf("%d windows, %d features", lengths, len(a.Features))
 	}
+	if a.Base == nil {
+		t.Fatal("the answer does not say what made it")
+	}
+	odds := *a.Base
+	for _, c := range a.Features {
+		if (c.Adds != nil) != c.Input {
+			t.Errorf("%s, input %v, adds %v", c.Name, c.Input, c.Adds)
+		} else if c.Input {
+			odds += c.Adds.After
+		}
+	}
+	if got := 1 / (1 + math.Exp(-odds)); math.Abs(got-a.After.Value) > 1e-9 {
+		t.Errorf("base and inputs add up to a score of %v, want %v", got, a.After.Value)
+	}
 	values := map[string]string{}
 	for _, c := range a.Features {
 		values[c.Name] = c.Before.String()
