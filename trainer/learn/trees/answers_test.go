@@ -46,8 +46,10 @@ type answers struct {
 	}
 }
 
+var tasksOf = map[Link]learn.Task{Identity: learn.Regression, Exp: learn.Regression, Logistic: learn.Binary, Softmax: learn.Multiclass}
+
 func TestKnownAnswers(t *testing.T) {
-	for file, read := range map[string]func([]byte) (*Ensemble, error){"xgboost.json": ReadXGBoost, "lightgbm.json": ReadLightGBM} {
+	for _, file := range []string{"xgboost.json", "lightgbm.json", "more.json"} {
 		text, err := os.ReadFile(filepath.Join("testdata", file))
 		if err != nil {
 			t.Fatal(err)
@@ -62,11 +64,15 @@ func TestKnownAnswers(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				read := ReadXGBoost
+				if filepath.Ext(c.Model) == ".txt" {
+					read = ReadLightGBM
+				}
 				e, err := read(text)
 				if err != nil {
 					t.Fatal(err)
 				}
-				task := map[Link]learn.Task{Identity: learn.Regression, Logistic: learn.Binary, Softmax: learn.Multiclass}[e.Link]
+				task := tasksOf[e.Link]
 				m, err := New(e, task)
 				if err != nil {
 					t.Fatal(err)

@@ -164,7 +164,7 @@ func TestImpossibleBytesAreRefused(t *testing.T) {
 		"not within 0 to 8388608":            splice(at+5, at+6, huge...),
 		"child 2 is the child of two nodes":  splice(at+5, at+6, 2),
 		"cover NaN":                          splice(at+7, at+15, 0, 0, 0, 0, 0, 0, 0xf8, 0x7f),
-		"threshold +Inf":                     splice(at+15, at+23, 0, 0, 0, 0, 0, 0, 0xf0, 0x7f),
+		"threshold NaN":                      splice(at+15, at+23, 0, 0, 0, 0, 0, 0, 0xf8, 0x7f),
 		"it has a set, and a threshold":      splice(at+40, at+41, 8|4),
 		"8 bytes follow its end":             append(bytes.Clone(saved), make([]byte, 8)...),
 		"the base of class 0 is NaN":         splice(at-8, at, 1, 0, 0, 0, 0, 0, 0xf0, 0x7f),

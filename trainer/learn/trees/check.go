@@ -24,7 +24,7 @@ const (
 // is beyond a limit. Whoever makes an ensemble calls it; scoring relies on it.
 //
 // Each node but the root is the child of exactly one, which is before it. A
-// threshold is finite, and 0 where there is a set. Values and bases are at most
+// threshold is not NaN, and 0 where there is a set. Values and bases are at most
 // 1e100 in magnitude, and covers are 0 to 1e100.
 func (e *Ensemble) Check() error {
 	if err := e.checkHead(); err != nil {
@@ -125,8 +125,8 @@ func (c *checker) node(t *Tree, i int) error {
 	if n.Feature < 0 || int(n.Feature) >= c.e.Features {
 		return fmt.Errorf("feature %d of %d", n.Feature, c.e.Features)
 	}
-	if math.IsNaN(n.Threshold) || math.IsInf(n.Threshold, 0) {
-		return fmt.Errorf("threshold %v is not finite", n.Threshold)
+	if math.IsNaN(n.Threshold) {
+		return errors.New("threshold NaN: nothing is at most that")
 	}
 	if n.Set != nil && (n.Threshold != 0 || n.ZeroMissing) {
 		return errors.New("it has a set, and a threshold or zeros that are missing: give one or the other")

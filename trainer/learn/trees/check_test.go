@@ -25,6 +25,11 @@ func TestCheckNamesTheFault(t *testing.T) {
 	if err := stump().Check(); err != nil {
 		t.Fatal(err)
 	}
+	endless := stump()
+	endless.Trees[0].Nodes[0].Threshold = math.Inf(-1)
+	if err := endless.Check(); err != nil {
+		t.Error(err)
+	}
 	inf, nan := math.Inf(1), math.NaN()
 	node := func(i int, change func(*Node)) func(*Ensemble) {
 		return func(e *Ensemble) { change(&e.Trees[0].Nodes[i]) }
@@ -54,7 +59,6 @@ func TestCheckNamesTheFault(t *testing.T) {
 		"node 0: feature 3 of 3":             node(0, func(n *Node) { n.Feature = 3 }),
 		"node 0: feature -2 of 3":            node(0, func(n *Node) { n.Feature = -2 }),
 		"node 0: threshold NaN":              node(0, func(n *Node) { n.Threshold = nan }),
-		"node 0: threshold -Inf":             node(0, func(n *Node) { n.Threshold = -inf }),
 		"node 2: it has a set, and a":        node(2, func(n *Node) { n.Threshold = 1 }),
 		"node 2: it has a set, and":          node(2, func(n *Node) { n.ZeroMissing = true }),
 		"the sets of the ensemble hold more": node(2, func(n *Node) { n.Set = make([]uint64, maxWords+1) }),

@@ -17,8 +17,7 @@ import (
 // as its nodes say, adds up, and is the same once it is saved and loaded.
 func scoresAsItSays(t *testing.T, e *Ensemble) {
 	t.Helper()
-	task := map[Link]learn.Task{Identity: learn.Regression, Exp: learn.Regression, Logistic: learn.Binary, Softmax: learn.Multiclass}[e.Link]
-	m, err := New(e, task)
+	m, err := New(e, tasksOf[e.Link])
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,8 +8,8 @@ const zero = float64(float32(1e-35))
 
 // A column is a feature as splits of one kind see it. Their rules for what is
 // missing are worked into the column's value, once for a row: a missing value
-// becomes -Inf, which is below each threshold, or +Inf, which is above. So a
-// step is one comparison, without a branch.
+// becomes -Inf, which is at most each threshold, or NaN, which is not. So a step
+// is one comparison, without a branch.
 type column struct {
 	feature     int32
 	left        bool // missing values go left
@@ -23,17 +23,17 @@ func (c column) value(x float64) float64 {
 		if c.left {
 			return math.Inf(-1)
 		}
-		return math.Inf(1)
+		return math.NaN()
 	}
 	return x
 }
 
-// A step is a node laid out for scoring, 16 bytes. The right child follows the
-// left one. A leaf is its own left child and has a threshold of +Inf, so that a
+// A step is a node laid out for scoring, 16 bytes. The left child follows the
+// right one. A leaf is its own right child and has a threshold of NaN, so that a
 // row that has come to it stays there.
 type step struct {
 	threshold float64 // of a split by set: the bits of its place in Model.sets
-	left      uint32  // place in Model.steps
+	right     uint32  // place in Model.steps
 	column    uint32
 }
 
@@ -90,11 +90,11 @@ func (l *layouter) tree(t *Tree, w *walk) {
 		n := &t.Nodes[p.node]
 		w.depth = int(p.depth)
 		if n.Feature == -1 {
-			l.m.steps = append(l.m.steps, step{threshold: math.Inf(1), left: root + uint32(i)})
+			l.m.steps = append(l.m.steps, step{threshold: math.NaN(), right: root + uint32(i)})
 			l.m.values = append(l.m.values, n.Value)
 			continue
 		}
-		s := step{threshold: n.Threshold, left: root + uint32(len(l.queue))}
+		s := step{threshold: n.Threshold, right: root + uint32(len(l.queue))}
 		if n.Set != nil {
 			w.sets = true
 			s.threshold = math.Float64frombits(uint64(len(l.m.sets)))
@@ -103,7 +103,7 @@ func (l *layouter) tree(t *Tree, w *walk) {
 		s.column = l.column(column{feature: n.Feature, left: n.MissingLeft, zeroMissing: n.ZeroMissing, set: n.Set != nil})
 		l.m.steps = append(l.m.steps, s)
 		l.m.values = append(l.m.values, 0)
-		l.queue = append(l.queue, place{n.Left, p.depth + 1}, place{n.Right, p.depth + 1})
+		l.queue = append(l.queue, place{n.Right, p.depth + 1}, place{n.Left, p.depth + 1})
 	}
 }
 

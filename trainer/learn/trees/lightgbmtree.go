@@ -159,8 +159,8 @@ func (t *lightgbmTree) node(i int) (Node, error) {
 	case d&lightgbmMissing != missingNaN:
 		err = fmt.Errorf("decision_type %d has a missing type that is not known", d)
 	}
-	if math.IsNaN(n.Threshold) || math.IsInf(n.Threshold, 0) {
-		err = fmt.Errorf("threshold %v is not finite", n.Threshold)
+	if math.IsNaN(n.Threshold) {
+		err = errors.New("threshold NaN: nothing is at most that")
 	}
 	return n, err
 }

@@ -12,8 +12,7 @@ import (
 )
 
 func TestNewTakesATaskOfTheLink(t *testing.T) {
-	fits := map[Link]learn.Task{Identity: learn.Regression, Exp: learn.Regression, Logistic: learn.Binary, Softmax: learn.Multiclass}
-	for link, fit := range fits {
+	for link, fit := range tasksOf {
 		e := &Ensemble{Link: link, Base: []float64{0}}
 		if link == Softmax {
 			e.Base = []float64{0, 0}

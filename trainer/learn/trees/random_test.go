@@ -54,6 +54,9 @@ func (m maker) grow(t *Tree, depth int, cover float64) int32 {
 		}
 	default:
 		n.Threshold = float64(m.IntN(9)-4) / 2
+		if m.IntN(20) == 0 {
+			n.Threshold = math.Inf(m.IntN(3) - 1)
+		}
 		n.ZeroMissing = m.zeros && m.IntN(3) == 0
 	}
 	t.Nodes = append(t.Nodes, n)

@@ -54,11 +54,11 @@ func (m *Model) fill(columns, x []float64) {
 // reason walks take as many steps for each row, and several of them are taken at
 // once: the processor works on one while it waits for another.
 func (s *step) next(columns *row) uint32 {
-	right := uint32(0)
-	if columns[uint8(s.column)] > s.threshold {
-		right = 1
+	left := uint32(0)
+	if columns[uint8(s.column)] <= s.threshold {
+		left = 1
 	}
-	return s.left + right
+	return s.right + left
 }
 
 // stride is after how many steps walks look whether they are all at leaves, as
@@ -72,7 +72,7 @@ func (m *Model) leaf(w *walk, columns *row) float64 {
 		for range min(left, stride) {
 			at = steps[at].next(columns)
 		}
-		if left > stride && steps[at].left == at {
+		if left > stride && steps[at].right == at {
 			break
 		}
 	}
@@ -91,7 +91,7 @@ func (m *Model) fourTrees(dst []float64, w []walk, columns *row) {
 			c = steps[c].next(columns)
 			d = steps[d].next(columns)
 		}
-		if left > stride && steps[a].left == a && steps[b].left == b && steps[c].left == c && steps[d].left == d {
+		if left > stride && steps[a].right == a && steps[b].right == b && steps[c].right == c && steps[d].right == d {
 			break
 		}
 	}
@@ -115,7 +115,7 @@ func (m *Model) fourRows(dst []float64, w *walk, block []float64, width int) {
 			c = steps[c].next(r2)
 			d = steps[d].next(r3)
 		}
-		if left > stride && steps[a].left == a && steps[b].left == b && steps[c].left == c && steps[d].left == d {
+		if left > stride && steps[a].right == a && steps[b].right == b && steps[c].right == c && steps[d].right == d {
 			break
 		}
 	}
@@ -132,20 +132,23 @@ func (m *Model) follow(w *walk, x []float64) float64 {
 	at := w.root
 	for {
 		s := &m.steps[at]
-		if s.left == at {
+		if s.right == at {
 			return m.values[at]
 		}
 		c := m.columns[s.column]
-		v := x[c.feature]
-		right := uint32(0)
-		if c.set {
-			if v == v && !in(m.sets[math.Float64bits(s.threshold)], v) || v != v && !c.left {
-				right = 1
-			}
-		} else if c.value(v) > s.threshold {
-			right = 1
+		v, left := x[c.feature], false
+		switch {
+		case !c.set:
+			left = c.value(v) <= s.threshold
+		case v != v:
+			left = c.left
+		default:
+			left = in(m.sets[math.Float64bits(s.threshold)], v)
 		}
-		at = s.left + right
+		at = s.right
+		if left {
+			at++
+		}
 	}
 }
 
