@@ -31,7 +31,7 @@ type Command struct {
 	// limit. It is the memory that only they use and what they share, without files
 	// that they have mapped. It is looked at every 50 ms, and the program is killed
 	// where it is above; until then it can have taken more. The limit of address space
-	// that systems have is of no use here: libraries of Python reserve many times what
+	// that systems have is of no use here: libraries of Python reserve several times what
 	// they use. Linux only: elsewhere Check refuses it.
 	Memory int64
 

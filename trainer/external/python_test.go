@@ -4,6 +4,7 @@ package external
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -99,17 +100,7 @@ func rowOf(r *Row) learn.Row {
 	return x
 }
 
-// numbers are the names of a data set's numeric columns.
-func numbers(d *Dataset) (names []string) {
-	for _, c := range d.Columns {
-		if c.Kind != expr.String {
-			names = append(names, c.Name)
-		}
-	}
-	return names
-}
-
-func readModel(t *testing.T, d *Dataset, out *Output) learn.Model {
+func readModel(t *testing.T, d *Dataset, task learn.Task, out *Output) learn.Model {
 	t.Helper()
 	var e *trees.Ensemble
 	var m learn.Model
@@ -131,10 +122,14 @@ func readModel(t *testing.T, d *Dataset, out *Output) learn.Model {
 		}
 	}
 	if err == nil && e != nil {
-		if !slices.Equal(e.Names, numbers(d)) {
-			t.Errorf("the model is of %q, want %q", e.Names, numbers(d))
+		var names []string
+		for _, c := range d.Columns {
+			names = append(names, c.Name)
 		}
-		m, err = trees.New(e, learn.Binary)
+		if !slices.Equal(e.Names, names) {
+			t.Errorf("the model is of %q, want %q", e.Names, names)
+		}
+		m, err = trees.New(e, task)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -146,24 +141,28 @@ func readModel(t *testing.T, d *Dataset, out *Output) learn.Model {
 // that they leave score here as there.
 func TestPythonTrains(t *testing.T) {
 	all := shop(4000)
+	numbers := only(all, false)
 	for name, want := range map[string]struct {
 		script, format, parameters string
+		task                       learn.Task
 		d                          *Dataset
 	}{
-		"sklearn":         {"sklearn_train.py", ONNX, `{"C": 0.5}`, all},
-		"sklearn numbers": {"sklearn_train.py", ONNX, `{}`, only(all, false)},
-		"sklearn texts":   {"sklearn_train.py", ONNX, `{}`, only(all, true)},
-		"xgboost":         {"xgboost_train.py", XGBoost, `{"max_depth": 3, "rounds": 100}`, all},
-		"lightgbm":        {"lightgbm_train.py", LightGBM, `{"num_leaves": 7, "rounds": 100}`, all},
+		"sklearn":             {"sklearn_train.py", ONNX, `{"C": 0.5}`, learn.Binary, all},
+		"sklearn numbers":     {"sklearn_train.py", ONNX, `{}`, learn.Binary, numbers},
+		"sklearn texts":       {"sklearn_train.py", ONNX, `{}`, learn.Binary, only(all, true)},
+		"xgboost":             {"xgboost_train.py", XGBoost, `{"max_depth": 3, "rounds": 100}`, learn.Binary, numbers},
+		"xgboost regression":  {"xgboost_train.py", XGBoost, `{"rounds": 50}`, learn.Regression, numbers},
+		"lightgbm":            {"lightgbm_train.py", LightGBM, `{"num_leaves": 7, "rounds": 100}`, learn.Binary, numbers},
+		"lightgbm regression": {"lightgbm_train.py", LightGBM, `{"rounds": 50}`, learn.Regression, numbers},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := want.d
 			c := Command{
-				Args: []string{python(t), want.script}, Dir: "testdata", Task: learn.Binary, Parameters: json.RawMessage(want.parameters),
+				Args: []string{python(t), want.script}, Dir: "testdata", Task: want.task, Parameters: json.RawMessage(want.parameters),
 				Timeout: 10 * time.Minute, Log: lines(func(string) {}),
 			}
 			if memoryLimited {
-				c.Memory = 4 << 30
+				c.Memory = 1 << 30 // of address space they take more on a few processors
 			}
 			out, err := c.Train(t.Context(), t.TempDir(), d)
 			if err != nil {
@@ -172,7 +171,7 @@ func TestPythonTrains(t *testing.T) {
 			if out.Format != want.format || len(out.Predictions) != 100 || len(out.Report) == 0 || out.Log == "" {
 				t.Fatalf("a model of %s with %d predictions, the report %s and the log %q", out.Format, len(out.Predictions), out.Report, out.Log)
 			}
-			m := readModel(t, d, out)
+			m := readModel(t, d, want.task, out)
 			i, worst, different := 0, 0.0, map[float64]bool{}
 			for r := range d.Rows {
 				if i == len(out.Predictions) {
@@ -229,5 +228,32 @@ for r in f.itertuples(index=False, name=None): print(*r, sep="|")
 	got[0] = strings.TrimSuffix(got[0], ";")
 	if !slices.Equal(got, want) {
 		t.Errorf("pandas reads\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// TestPythonFails holds what is said of scripts that fail, and of one that takes
+// more memory than it may: numpy's, which no limit of address space fits.
+func TestPythonFails(t *testing.T) {
+	for want, script := range map[string]string{
+		"it failed with exit status 1; the last that it printed:\n\tTraceback": "raise ValueError('no such column')",
+		"ValueError: no such column":                                               "raise ValueError('no such column')",
+		"No module named 'no_such_package'":                                        "import no_such_package",
+		"of memory, where 256.0 MiB are allowed (memory), and was killed: give it": "import numpy, time; x = numpy.ones(1 << 27); time.sleep(600)",
+	} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "train.py"), []byte(script), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c := Command{Args: []string{python(t), "train.py"}, Dir: dir, Log: lines(func(string) {})}
+		if strings.Contains(script, "numpy") {
+			if !memoryLimited {
+				continue
+			}
+			c.Memory = 256 << 20
+		}
+		var fault *ProgramError
+		if _, err := c.Train(t.Context(), t.TempDir(), shop(10)); !errors.As(err, &fault) || !strings.Contains(err.Error(), want) {
+			t.Errorf("the error is %v, want one with %q", err, want)
+		}
 	}
 }

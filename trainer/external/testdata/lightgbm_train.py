@@ -11,7 +11,6 @@ from pathlib import Path
 
 import lightgbm
 import pandas as pd
-from pandas.api.types import is_numeric_dtype
 
 parser = argparse.ArgumentParser()
 for name in ("data", "params", "out"):
@@ -21,9 +20,8 @@ params = json.loads(args.params.read_text())
 rounds = params.pop("rounds", 300)
 frame = pd.read_parquet(args.data)
 
-# The inputs of the model come before the label; of a model of trees, the numbers.
+# The inputs of the model come before the label. Here they must be numbers.
 features = list(frame.columns[: frame.columns.get_loc("label")])
-features = [f for f in features if is_numeric_dtype(frame[f])]
 
 
 def dataset(split):

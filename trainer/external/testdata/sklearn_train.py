@@ -1,4 +1,6 @@
-"""Trains a logistic regression of scikit-learn and leaves it as ONNX. Parameter: C (1).
+"""Trains a logistic regression of scikit-learn and leaves it as ONNX.
+
+Parameter: C, the inverse strength of the regularisation (1).
 Needs: pip install pandas pyarrow scikit-learn skl2onnx
 """
 
@@ -6,7 +8,6 @@ import argparse
 import json
 from pathlib import Path
 
-import onnx.helper
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 from skl2onnx import to_onnx
@@ -31,29 +32,28 @@ features = list(frame.columns[: frame.columns.get_loc("label")])
 numbers = [f for f in features if is_numeric_dtype(frame[f])]
 texts = [f for f in features if f not in numbers]
 frame[numbers] = frame[numbers].astype("float32")
-inputs, label = frame[numbers + texts], frame["label"].astype(int)
-places = list(range(len(features)))  # and not names: the export takes two tensors
 
 columns = ColumnTransformer([
-    ("numbers", make_pipeline(SimpleImputer(strategy="median"), StandardScaler()), places[: len(numbers)]),
-    ("texts", OneHotEncoder(handle_unknown="ignore"), places[len(numbers) :]),
+    ("numbers", make_pipeline(SimpleImputer(strategy="median"), StandardScaler()), numbers),
+    ("texts", OneHotEncoder(handle_unknown="ignore"), texts),
 ])
 model = make_pipeline(columns, LogisticRegression(C=params.get("C", 1.0), max_iter=1000))
 
 
 def fit(rows):
-    model.fit(inputs[rows], label[rows], logisticregression__sample_weight=frame["weight"][rows])
+    model.fit(rows[features], rows["label"].astype(int), logisticregression__sample_weight=rows["weight"])
 
 
-held = frame["split"] == "validation"
-fit(frame["split"] == "train")
-auc = roc_auc_score(label[held], model.predict_proba(inputs[held])[:, 1])
-print(f"AUC {auc:.4f} on the newest {held.sum()} rows")
-fit(slice(None))  # all rows
+held = frame[frame["split"] == "validation"]
+fit(frame[frame["split"] == "train"])
+auc = roc_auc_score(held["label"], model.predict_proba(held[features])[:, 1])
+print(f"AUC {auc:.4f} on the newest {len(held)} rows")
+fit(frame)
 
-tensors = [("numbers", FloatTensorType([None, len(numbers)])), ("texts", StringTensorType([None, len(texts)]))]
-exported = to_onnx(model, initial_types=[t for t in tensors if t[1].shape[1]], options={"zipmap": False})
-onnx.helper.set_model_props(exported, {"features": json.dumps(numbers + texts)})
+# One input of one column for each feature, by its name.
+inputs = [(f, FloatTensorType([None, 1]) if f in numbers else StringTensorType([None, 1])) for f in features]
+exported = to_onnx(model, initial_types=inputs, options={"zipmap": False})
 (args.out / "model.onnx").write_bytes(exported.SerializeToString())
 (args.out / "metrics.json").write_text(json.dumps({"validation_auc": auc}))
-(args.out / "predictions.json").write_text(json.dumps(model.predict_proba(inputs.head(100))[:, 1].tolist()))
+first = model.predict_proba(frame[features].head(100))[:, 1]
+(args.out / "predictions.json").write_text(json.dumps(first.tolist()))
