@@ -46,7 +46,7 @@ func relu[T number](x T) T {
 	return x
 }
 
-func sigmoid(x float64) float64 { return 1 / (1 + math.Exp(-x)) }
+func sigmoid(x float64) float64 { return 1 / (1 + exp(-x)) }
 
 var unaries = map[string]kernel1{
 	"Abs":        {abs[float32], abs[float64], abs[int64]},
@@ -54,9 +54,9 @@ var unaries = map[string]kernel1{
 	"Sign":       {sign[float32], sign[float64], sign[int64]},
 	"Relu":       {relu[float32], relu[float64], relu[int64]},
 	"Reciprocal": {f: func(x float32) float32 { return 1 / x }, d: func(x float64) float64 { return 1 / x }},
-	"Exp":        wide(math.Exp), "Log": wide(math.Log), "Sqrt": wide(math.Sqrt), "Floor": wide(math.Floor), "Ceil": wide(math.Ceil),
+	"Exp":        wide(exp), "Log": wide(math.Log), "Sqrt": wide(math.Sqrt), "Floor": wide(math.Floor), "Ceil": wide(math.Ceil),
 	"Tanh": wide(math.Tanh), "Sigmoid": wide(sigmoid),
-	"Softplus": wide(func(x float64) float64 { return max(x, 0) + math.Log1p(math.Exp(-math.Abs(x))) }),
+	"Softplus": wide(func(x float64) float64 { return max(x, 0) + math.Log1p(exp(-math.Abs(x))) }),
 }
 
 // unary builds the operators of one input and its shape.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"slices"
+
+	"github.com/millrace/millrace/trainer/learn"
 )
 
 // A post is what the operators of ai.onnx.ml do with scores at the end.
@@ -29,7 +31,7 @@ func (n *node) post() post {
 	return post(i)
 }
 
-func exp32(x float32) float32 { return float32(math.Exp(float64(x))) }
+func exp32(x float32) float32 { return float32(exp(float64(x))) }
 func root(x float32) float32  { return float32(math.Sqrt(float64(x))) }
 
 func logistic(x float32) float32 {
@@ -237,4 +239,14 @@ func (c *compiler) affine(n *node, x *value, weights, offsets []float32) (*value
 		}
 	})
 	return y, n.err
+}
+
+// exp returns e to the x with the same bits on each machine, so that a bundle's
+// golden rows score the same where it serves; beyond what learn.Exp takes, where
+// nearly all is 0 or infinite in the end, it is the library's.
+func exp(x float64) float64 {
+	if math.Abs(x) <= 700 {
+		return learn.Exp(x)
+	}
+	return math.Exp(x)
 }

@@ -136,7 +136,7 @@ func logSumExp[T number](x, y, sums *value, groups []int32) step {
 		}
 		clear(sum)
 		for i, v := range from {
-			sum[groups[i]] += math.Exp(float64(v - to[groups[i]]))
+			sum[groups[i]] += exp(float64(v - to[groups[i]]))
 		}
 		for i := range to {
 			to[i] += T(math.Log(sum[i]))
@@ -234,14 +234,14 @@ func softmaxStep[T float32 | float64](x, y *value, outer, length, inner int, log
 					most = max(most, from[at(k)])
 				}
 				for k := range length {
-					sum += math.Exp(float64(from[at(k)] - most))
+					sum += exp(float64(from[at(k)] - most))
 				}
 				for k := range length {
 					v := float64(from[at(k)] - most)
 					if log {
 						to[at(k)] = T(v - math.Log(sum))
 					} else {
-						to[at(k)] = T(math.Exp(v) / sum)
+						to[at(k)] = T(exp(v) / sum)
 					}
 				}
 			}
