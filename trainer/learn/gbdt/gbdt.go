@@ -139,7 +139,8 @@ type fitter struct {
 	threads   int
 	s         *sample
 	t         *table
-	floor     float64
+	chance    float64 // see there
+	floor     float64 // of a gain
 	margins   [][]float64
 	chances   [][]float64 // of classes, at the beginning of the round
 	gradients []gradient
@@ -172,7 +173,7 @@ func newFitter(ctx context.Context, e *trees.Ensemble, p Params, task learn.Task
 	parts := (n + chunk - 1) / chunk
 	f := &fitter{
 		ctx: ctx, p: p, task: task, link: e.Link, threads: threads, s: s, t: t,
-		floor:     p.MinGain + noise(task, s),
+		chance:    chance(task, s),
 		margins:   m,
 		gradients: make([]gradient, n), words: make([]int64, n),
 		parts: make([]scale, parts), totals: make([]sums, parts), lefts: make([]int, parts),
@@ -180,6 +181,8 @@ func newFitter(ctx context.Context, e *trees.Ensemble, p Params, task learn.Task
 		rows:    make([]uint32, n), spare: make([]uint32, n),
 		found: make([][2]split, t.blocks), gatherers: make([]gatherer, threads),
 	}
+	// A gain of less is what rounding makes of rows that are the same.
+	f.floor = p.MinGain + float64(1e-12*float64(f.chance*s.total))
 	for range t.blocks {
 		f.finders = append(f.finders, new(finder))
 	}

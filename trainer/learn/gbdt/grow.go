@@ -29,7 +29,8 @@ type region struct {
 }
 
 // grow returns the next tree of a class, whose leaves are added to the margins.
-// It is nil where no split gains anything.
+// It is nil where no split gains anything, and the margins of all rows together
+// are not off by more than chance would have them.
 func (f *fitter) grow(class, round int) *trees.Tree {
 	f.measureClass(class, round)
 	g := &growth{fitter: f, rows: f.rows, spare: f.spare, leaves: f.leaves[:0]}
@@ -42,12 +43,26 @@ func (f *fitter) grow(class, round int) *trees.Tree {
 	h := f.take()
 	best := g.search(h, nil, region{0, 0, len(g.rows)}, f.m.total, sums{})
 	g.divide(region{0, 0, len(g.rows)}, h, best[0], f.m.total, f.p.Depth)
-	if f.ctx.Err() != nil || len(g.nodes) == 1 && !f.samples() {
+	if f.ctx.Err() != nil || len(g.nodes) == 1 && !f.samples() && !g.shifted() {
 		return nil
 	}
 	f.leaves = g.leaves
 	g.finish(class)
 	return &trees.Tree{Class: class, Nodes: g.nodes}
+}
+
+// shifted reports whether the mean gradient is not 0: an ensemble goes on with
+// rows that have another mean. G^2/H is then far above what it has by chance,
+// which is 1 for a log loss, and the variance of the labels for a squared error.
+func (g *growth) shifted() bool {
+	const limit = 10
+	gr, h := g.value(g.m.total)
+	return float64(gr*gr) > limit*g.chance*(h+g.p.Lambda)
+}
+
+// value takes sums out of units.
+func (f *fitter) value(s sums) (g, h float64) {
+	return float64(float64(s.g) * f.m.unitG), float64(float64(s.h) * f.m.unitH)
 }
 
 // drawColumns chooses the columns of a tree: at least one.
@@ -126,7 +141,7 @@ func (g *growth) node(c *column, s split, left, right int32) trees.Node {
 }
 
 func (g *growth) leaf(r region, total sums) {
-	gr, h := float64(float64(total.g)*g.m.unitG), float64(float64(total.h)*g.m.unitH)
+	gr, h := g.value(total)
 	v := -gr / (h + g.p.Lambda)
 	if g.link != trees.Identity {
 		v = min(max(v, -maxLeaf), maxLeaf)

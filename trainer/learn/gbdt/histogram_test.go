@@ -316,3 +316,64 @@ func BenchmarkTrain(b *testing.B) {
 		})
 	}
 }
+
+func TestSharedWordsAreTheSameWithAnyNumberOfThreads(t *testing.T) {
+	d := plain(10, learn.Regression, packRows+5000, 2)
+	p := Params{Trees: 3, SampleRows: 0.9}.WithDefaults()
+	e, err := trained(t, p, learn.Regression, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := saved(t, e, learn.Regression)
+	for _, threads := range []int{2, 3} {
+		if e, _, err = Train(t.Context(), p, learn.Regression, d, nil, threads, nil); err != nil || saved(t, e, learn.Regression) != want {
+			t.Errorf("%d threads: another ensemble, %v", threads, err)
+		}
+	}
+	p.Trees = 1
+	if e, err = trained(t, p, learn.Regression, d); err != nil {
+		t.Fatal(err)
+	}
+	p.Trees = 2
+	if e, _, err = Continue(t.Context(), e, p, learn.Regression, d, nil, 2, nil); err != nil || saved(t, e, learn.Regression) != want {
+		t.Errorf("1 and 2 rounds are not 3: %v", err)
+	}
+}
+
+// Of many rows some are looked at, but a missing value is seen wherever it is.
+func TestBinsOfManyRowsAreFittedOnSome(t *testing.T) {
+	n := 3*binRows + 1
+	d := &Data{Features: 2, X: make([]float64, 2*n), Label: make([]float64, n)}
+	r := rand.New(rand.NewPCG(11, 11))
+	for i := range n {
+		d.X[2*i] = r.Float64()
+		d.X[2*i+1] = 5
+	}
+	s, err := d.weighted(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	columns, use := fit(s, 0, 2, 100)
+	if !use[0] || use[1] || columns[0].bins != 101 {
+		t.Fatalf("%v %v", use, columns[0].bins)
+	}
+	for b, u := range columns[0].upper {
+		if want := float64(b+1) / 100; math.Abs(u-want) > 0.01 {
+			t.Errorf("bin %d ends at %v, want about %v", b+1, u, want)
+		}
+	}
+	alone := 0
+	for _, i := range []int{0, 1, 2} { // at most one of three is looked at
+		d.X[2*i+1] = math.NaN()
+		if points, missing := s.points(1, 1); missing[0] && len(points[0]) == binRows {
+			alone++
+		}
+		if _, use = fit(s, 0, 2, 100); !use[1] {
+			t.Errorf("row %d alone has no value, and it is not seen", i)
+		}
+		d.X[2*i+1] = 5
+	}
+	if alone < 2 {
+		t.Errorf("%d of 3 rows are not looked at, want 2", alone)
+	}
+}

@@ -44,10 +44,12 @@ func base(task learn.Task, s *sample) []float64 {
 	return sums
 }
 
-// noise returns a gain that is nothing: what rounding makes of equal labels.
-func noise(task learn.Task, s *sample) float64 {
+// chance returns what G^2/H of all rows is by chance alone: 1 for a log loss, and
+// for a squared error the variance of the labels. Equal labels have one, too, of
+// what rounding may have made of their mean.
+func chance(task learn.Task, s *sample) float64 {
 	if task != learn.Regression {
-		return float64(1e-12 * s.total)
+		return 1
 	}
 	mean := base(task, s)[0]
 	spread, size := 0.0, 0.0
@@ -56,7 +58,7 @@ func noise(task learn.Task, s *sample) float64 {
 		spread += float64(w * float64((y-mean)*(y-mean)))
 		size += float64(w * float64(y*y))
 	}
-	return float64(1e-12*spread) + float64(1e-28*size)
+	return (spread + float64(1e-16*size)) / s.total
 }
 
 // A gradient is the first and second derivative of a row's loss by the margin.
