@@ -142,12 +142,13 @@ func encode(w io.Writer, h Header, t *table) error {
 	if err != nil {
 		return err
 	}
+	properties := file.WithWriterProps(propertiesOf(root))
 	return writing(w, root, func(pw *file.Writer) error {
 		if t.rows == 0 {
 			return nil
 		}
 		return encodeRows(pw.AppendRowGroup(), t)
-	}, file.WithWriteMetadata(h.metadata()))
+	}, properties, file.WithWriteMetadata(h.metadata()))
 }
 
 // writing writes a Parquet file whose row groups fill appends.
@@ -161,14 +162,14 @@ func writing(w io.Writer, root *schema.GroupNode, fill func(*file.Writer) error,
 			err = sink.err
 		}
 	}()
-	pw := file.NewParquetWriter(sink, root, append(options, file.WithWriterProps(propertiesOf(root)))...)
+	pw := file.NewParquetWriter(sink, root, options...)
 	if err := fill(pw); err != nil {
 		return err
 	}
 	return pw.Close()
 }
 
-func propertiesOf(root *schema.GroupNode) *parquet.WriterProperties {
+func propertiesOf(root *schema.GroupNode, more ...parquet.WriterProperty) *parquet.WriterProperties {
 	properties := []parquet.WriterProperty{
 		parquet.WithVersion(parquet.V2_6),
 		parquet.WithCompression(compress.Codecs.Zstd),
@@ -181,7 +182,7 @@ func propertiesOf(root *schema.GroupNode) *parquet.WriterProperties {
 			properties = append(properties, parquet.WithDictionaryFor(c.Name(), true))
 		}
 	}
-	return parquet.NewWriterProperties(properties...)
+	return parquet.NewWriterProperties(append(properties, more...)...)
 }
 
 func encodeRows(group file.SerialRowGroupWriter, t *table) error {
