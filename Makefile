@@ -74,8 +74,11 @@ test-browser: $(AXE) ## the page of a running demo in Chromium, by hand and by a
 picture: $(AXE) ## make the picture of README.md anew: the overview of a running demo
 	cd deploy/dash/browser && $(GO) test -tags browser,picture -count 1 -run Picture ./...
 
+# The packages that have tests of programs in Python.
+ON_PYTHON = $(shell grep -rlE '^//go:build python$$' --include='*_test.go' . | xargs -n 1 dirname | sort -u)
+
 test-python: .cache/python/installed ## programs of Python as learners: scikit-learn, XGBoost and LightGBM
-	MILLRACE_PYTHON=$(CURDIR)/$(PYTHON) $(GO) test -tags python -count 1 -timeout 20m $(TESTFLAGS) -run Python ./trainer/external
+	MILLRACE_PYTHON=$(CURDIR)/$(PYTHON) $(GO) test -tags python -count 1 -timeout 20m $(TESTFLAGS) -run Python $(ON_PYTHON)
 
 # Starts engines, runs RUN, and stops them whatever comes of it.
 .PHONY: on-engines
