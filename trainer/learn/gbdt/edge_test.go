@@ -73,29 +73,21 @@ func TestEqualLabelsAreNotSplit(t *testing.T) {
 
 // A missing value that a node has not seen goes where most rows go.
 func TestNewMissingValuesGoWithMost(t *testing.T) {
-	d := &Data{Features: 2, Categories: []int{0, 3}}
 	seen := map[bool]bool{}
 	for _, high := range []int{20, 70} {
-		d.X, d.Label = nil, nil
-		for i := range 100 {
-			y := 0.0
-			if i < high {
-				y = 1
-			}
-			d.X, d.Label = append(d.X, y, y), append(d.Label, y)
+		y := make([]float64, 100)
+		for i := range high {
+			y[i] = 1
 		}
-		for column := range 2 {
-			one := &Data{Features: 1, Categories: d.Categories[column : column+1], Label: d.Label}
-			for i := range d.Label {
-				one.X = append(one.X, d.X[2*i+column])
-			}
-			e, err := trained(t, Params{Trees: 1, Depth: 1}.WithDefaults(), learn.Regression, one)
+		for _, categories := range []int{0, 3} {
+			d := &Data{Features: 1, Categories: []int{categories}, X: y, Label: y}
+			e, err := trained(t, Params{Trees: 1, Depth: 1}.WithDefaults(), learn.Regression, d)
 			if err != nil {
 				t.Fatal(err)
 			}
 			nodes := e.Trees[0].Nodes
 			if n := nodes[0]; n.MissingLeft != (nodes[n.Left].Cover > nodes[n.Right].Cover) {
-				t.Errorf("%d of 100 are high, column %d: missing left is %v", high, column, n.MissingLeft)
+				t.Errorf("%d of 100 are high, %d categories: missing left is %v", high, categories, n.MissingLeft)
 			}
 			seen[nodes[0].MissingLeft] = true
 		}
