@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 
 	"github.com/millrace/millrace/trainer/bundle"
 	"github.com/millrace/millrace/trainer/external"
@@ -58,14 +59,17 @@ func fitExec(ctx context.Context, cfg *Config, m *Model, c *external.Command, ro
 	if err != nil {
 		return nil, err
 	}
+	fault := func(err error) error {
+		return &external.ProgramError{Program: strings.Join(c.Args, " "), What: err.Error(), Log: out.Log}
+	}
 	model, err := bundle.Import(out.Format, out.Model, m.Inputs, m.Task)
 	if err != nil {
-		return nil, err
+		return nil, fault(err)
 	}
 	f := &fitted{transform: bundle.NewPlain(m.Inputs), model: model, weights: out.Format}
 	f.report = report{Examples: len(rows), Program: out.Report}
 	if f.report.Agreement, err = agreement(f, rows, out.Predictions); err != nil {
-		return nil, err
+		return nil, fault(err)
 	}
 	var all tally
 	for _, r := range rows {
