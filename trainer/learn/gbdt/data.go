@@ -36,6 +36,8 @@ const (
 	maxClasses    = 256
 	maxMargins    = 1 << 28 // of rows x classes
 	maxThreads    = 256
+	maxAllTrees   = 1 << 17 // of an ensemble, as package trees has it
+	maxAllNodes   = 1 << 22 // 0.4 GB while they grow
 	maxLabel      = 1e90
 	minWeight     = 1e-9
 	maxWeight     = 1e9

@@ -225,7 +225,7 @@ func boost(ctx context.Context, e *trees.Ensemble, p Params, task learn.Task, s 
 	if err != nil {
 		return nil, r, err
 	}
-	kept := len(e.Trees)
+	kept, nodes := len(e.Trees), countNodes(e.Trees)
 	for r.Grown < p.Trees && !r.Stopped {
 		was := len(e.Trees)
 		any := f.round(e)
@@ -237,6 +237,10 @@ func boost(ctx context.Context, e *trees.Ensemble, p Params, task learn.Task, s 
 			break
 		}
 		r.Grown++
+		nodes += countNodes(e.Trees[was:])
+		if err := checkSize(len(e.Trees), nodes); err != nil {
+			return nil, r, err
+		}
 		better := v == nil
 		if v != nil {
 			if better, err = v.better(e.Trees[was:]); err != nil {
@@ -257,6 +261,22 @@ func boost(ctx context.Context, e *trees.Ensemble, p Params, task learn.Task, s 
 	}
 	e.Trees = slices.Clip(e.Trees[:kept])
 	return e, r, e.Check()
+}
+
+func countNodes(all []trees.Tree) int {
+	n := 0
+	for i := range all {
+		n += len(all[i].Nodes)
+	}
+	return n
+}
+
+// checkSize keeps an ensemble within what can be scored and saved.
+func checkSize(count, nodes int) error {
+	if count > maxAllTrees || nodes > maxAllNodes {
+		return fmt.Errorf("gbdt: the ensemble has grown to %d trees and %d nodes: at most %d and %d, give fewer trees or less depth", count, nodes, maxAllTrees, maxAllNodes)
+	}
+	return nil
 }
 
 // A judge follows the loss of the validation rows.

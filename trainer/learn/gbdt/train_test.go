@@ -240,6 +240,9 @@ func TestBadInputIsNamed(t *testing.T) {
 	if tooMany(maxRows, 32) || !tooMany(maxRows+1, 1) || !tooMany(maxRows, 33) || tooMany(maxValues/maxFeatures, maxFeatures) {
 		t.Error("other tables are too large than those beyond the limits")
 	}
+	if checkSize(maxAllTrees, maxAllNodes) != nil || checkSize(maxAllTrees+1, 0) == nil || checkSize(1, maxAllNodes+1) == nil {
+		t.Error("other ensembles are too large than those beyond the limits")
+	}
 	ok.Names = []string{"a", "b"}
 	e.Names = []string{"b", "a"}
 	if _, _, err := Continue(t.Context(), e, p, learn.Binary, ok, nil, 1, nil); err == nil || !strings.Contains(err.Error(), "another order") {
