@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"text/tabwriter"
 	"time"
@@ -175,7 +176,7 @@ type monitorsShowCmd struct {
 func (monitorsShowCmd) Help() string {
 	return `Reads the log from its beginning, as the monitors do when they start. "millrace run" may work at the same time.
 
-VALUE is the distance that is watched, or of a deviation its ratio to the reference's; an alarm is raised beyond THRESHOLD (of a deviation also below the lower one), and a ratio has to be beyond monitor.factor, too.`
+VALUE is the distance that is watched, or of a deviation its ratio to the reference's; an alarm is raised beyond THRESHOLD (of a deviation also below the lower one), and a ratio has to be beyond monitor.factor, too. A dash is no value, or no threshold: there is nothing to compare with yet, or no threshold would keep to the stated rate.`
 }
 
 func (c *monitorsShowCmd) Run(ctx context.Context, a *app) error {
@@ -191,10 +192,19 @@ func (c *monitorsShowCmd) Run(ctx context.Context, a *app) error {
 			if r.Look != 0 {
 				at = day(r.Look)
 			}
-			fmt.Fprintf(t, "%s\t%s\t%s\t%.4g\t%.4g\t%d\t%d\t%s\n", r.Kind, r.Column, r.State, r.Value, r.Threshold, r.Rows, r.Reference, at)
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\n", r.Kind, r.Column, r.State, ifAny(r.Value), ifAny(r.Threshold), r.Rows, r.Reference, at)
 		}
 		return t.Flush()
 	})
+}
+
+// ifAny writes a number, and a dash for what is none: there is no value, or no
+// threshold that keeps to the stated rate.
+func ifAny(x float64) string {
+	if math.IsNaN(x) || math.IsInf(x, 0) {
+		return "-"
+	}
+	return fmt.Sprintf("%.4g", x)
 }
 
 type monitorsTestCmd struct {

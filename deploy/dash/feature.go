@@ -139,6 +139,39 @@ func (data *columnData) draw(points []monitor.Point, binary bool, ofEntity []mon
 	}
 }
 
+// noLimit says why no value is an alarm.
+func noLimit(s monitor.State) string {
+	switch s {
+	case monitor.NoReference:
+		return "There is nothing to compare with yet, and so no alarm."
+	case monitor.TooFew:
+		return "There are too few rows now to say anything."
+	}
+	return "No value would be an alarm at the stated rate of false alarms."
+}
+
+// DriftLimit says in words beyond what the distance is an alarm.
+func (data *columnData) DriftLimit() string {
+	if math.IsInf(data.Drift.Threshold, 0) {
+		return noLimit(data.Drift.State)
+	}
+	return "An alarm is above " + number(data.Drift.Threshold) + ", which follows from the stated rate of false alarms of all columns together."
+}
+
+// StdLimits says in words beyond what a deviation is an alarm.
+func (data *columnData) StdLimits() string {
+	above, below := data.Std.Threshold, data.Std.Lower
+	switch {
+	case math.IsInf(above, 0) && below == 0:
+		return noLimit(data.Std.State)
+	case math.IsInf(above, 0):
+		return "An alarm is below " + number(below) + " times."
+	case below == 0:
+		return "An alarm is above " + number(above) + " times."
+	}
+	return "An alarm is above " + number(above) + " times, or below " + number(below) + " times."
+}
+
 func (data *columnData) noValues() string {
 	return "No unit of this stretch of time has values. Choose another, or wait: the first unit is looked at when its " + data.Unit + " has passed."
 }

@@ -122,6 +122,15 @@ func short(x float64) string {
 	return strconv.FormatFloat(x, 'g', 3, 64)
 }
 
+// threshold writes what an alarm is beyond. One without an end cannot be exceeded:
+// it stands for none that would keep to the stated rate.
+func threshold(x float64) string {
+	if !isNumber(x) {
+		return "no value that keeps to the stated rate"
+	}
+	return short(x)
+}
+
 // length writes a duration in the greatest units that it is a whole number of.
 func length(d time.Duration) string {
 	for _, unit := range []struct {
@@ -139,47 +148,76 @@ func (f *Fleet) stdText(a *Alarm, now, reference float64) string {
 	windows := fmt.Sprintf("of its means of %s over %s", length(f.config.Every), length(f.config.Window))
 	if a.Over != 0 {
 		return fmt.Sprintf("%s: the deviation %s was up to %s times that over the %s before (alarm at %s), since %s, until %s",
-			a.Column, windows, short(a.Worst), length(f.config.Reference), short(a.Threshold), f.alarms.when(a.Onset), f.alarms.when(a.Over))
+			a.Column, windows, short(a.Worst), length(f.config.Reference), threshold(a.Threshold), f.alarms.when(a.Onset), f.alarms.when(a.Over))
 	}
 	return fmt.Sprintf("%s: the deviation %s is %s times that over the %s before (%s against %s; alarm at %s), since %s",
-		a.Column, windows, short(a.Value), length(f.config.Reference), short(now), short(reference), short(a.Threshold), f.alarms.when(a.Onset))
+		a.Column, windows, short(a.Value), length(f.config.Reference), short(now), short(reference), threshold(a.Threshold), f.alarms.when(a.Onset))
 }
 
 var distanceNames = map[Distance]string{JensenShannon: "Jensen-Shannon divergence", LInfinity: "L-infinity distance", PSI: "population stability index", KS: "Kolmogorov-Smirnov distance"}
 
-func (f *Fleet) driftText(a *Alarm, with string, cells []Cell) string {
+func (f *Fleet) driftText(a *Alarm, with string, cells []Cell, others string) string {
 	if a.Over != 0 {
 		return fmt.Sprintf("%s: its distribution over %s was not that of %s: %s up to %s (alarm above %s), since %s, until %s",
-			a.Column, length(f.config.Window), with, distanceNames[f.config.Distance], short(a.Worst), short(a.Threshold), f.alarms.when(a.Onset), f.alarms.when(a.Over))
+			a.Column, length(f.config.Window), with, distanceNames[f.config.Distance], short(a.Worst), threshold(a.Threshold), f.alarms.when(a.Onset), f.alarms.when(a.Over))
 	}
 	return fmt.Sprintf("%s: its distribution over %s is not that of %s: %s %s (alarm above %s), most of all %s, since %s",
-		a.Column, length(f.config.Window), with, distanceNames[f.config.Distance], short(a.Value), short(a.Threshold), mostMoved(cells), f.alarms.when(a.Onset))
+		a.Column, length(f.config.Window), with, distanceNames[f.config.Distance], short(a.Value), threshold(a.Threshold), mostMoved(cells, others), f.alarms.when(a.Onset))
 }
 
-// mostMoved says which cell's share has changed the most.
-func mostMoved(cells []Cell) string {
+// mostMoved says which cell's share has changed the most. Others is a text of the
+// cell for all others; empty: none is known.
+func mostMoved(cells []Cell, others string) string {
 	var most Cell
 	for _, c := range cells {
 		if math.Abs(c.Now-c.Reference) > math.Abs(most.Now-most.Reference) {
 			most = c
 		}
 	}
-	name := "values"
-	switch {
-	case most.Text == missingText:
-		name = "missing values"
-	case most.Text == othersText:
-		name = "other texts"
-	case most.Text != "":
-		name = strconv.Quote(most.Text)
-	case !math.IsInf(most.Low, -1) && !math.IsInf(most.High, 1):
-		name += " from " + short(most.Low) + " to " + short(most.High)
-	case !math.IsInf(most.Low, -1):
-		name += " above " + short(most.Low)
-	case !math.IsInf(most.High, 1):
-		name += " up to " + short(most.High)
+	name := most.name()
+	if most.Text == othersText && others != "" {
+		name += ", as " + strconv.Quote(others)
 	}
 	return fmt.Sprintf("%s (%s now, %s then)", name, percent(most.Now), percent(most.Reference))
+}
+
+// name says in words which values a cell has.
+func (c *Cell) name() string {
+	switch {
+	case c.Text == missingText:
+		return "missing values"
+	case c.Text == othersText:
+		return "texts that are rare or new"
+	case c.Text != "":
+		return strconv.Quote(c.Text)
+	case math.IsInf(c.Low, -1) && math.IsInf(c.High, 1):
+		return "values"
+	}
+	low, from := justBelow(c.Low)
+	high, below := justBelow(c.High)
+	switch {
+	case math.IsInf(c.Low, -1) && below:
+		return "values below " + short(high)
+	case math.IsInf(c.Low, -1):
+		return "values up to " + short(high)
+	case math.IsInf(c.High, 1) && from:
+		return "values of " + short(low) + " or more"
+	case math.IsInf(c.High, 1):
+		return "values above " + short(low)
+	case math.Nextafter(c.Low, c.High) == c.High:
+		return "values of " + short(high)
+	}
+	return "values from " + short(low) + " to " + short(high)
+}
+
+// justBelow returns an edge as people know it: cells that are for one value alone
+// begin at the number just below it, as -4.94e-324 is below 0.
+func justBelow(edge float64) (known float64, below bool) {
+	next := math.Nextafter(edge, math.Inf(1)) + 0 // not -0
+	if len(strconv.FormatFloat(next, 'g', -1, 64))+4 < len(strconv.FormatFloat(edge, 'g', -1, 64)) {
+		return next, true
+	}
+	return edge, false
 }
 
 func percent(x float64) string { return strconv.FormatFloat(100*x, 'f', 0, 64) + " %" }

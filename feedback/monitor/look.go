@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strconv"
 )
 
 // The stated rate is False alarms in Per. A stretch is a tenth of the time of one
@@ -248,12 +247,34 @@ func (s *seen) stdReading(i int) Reading {
 }
 
 func (s *seen) driftText(a *Alarm) string {
-	with := fmt.Sprintf("the %s up to %s, which version %d has learned", length(s.f.config.Reference), s.f.alarms.when(s.cutoff), s.version)
-	if s.drift == nil {
-		return s.f.driftText(a, "what version "+strconv.Itoa(a.Version)+" has learned", nil)
+	if s.drift == nil || a.Over != 0 && a.Version != s.version {
+		return s.f.driftText(a, fmt.Sprintf("what version %d had learned", a.Version), nil, "")
 	}
+	with := fmt.Sprintf("the %s up to %s, which version %d has learned", length(s.f.config.Reference), s.f.alarms.when(s.cutoff), s.version)
 	i := slices.Index(s.names, a.Column)
-	return s.f.driftText(a, with, s.drift.layout.columns[i].table(s.drift.layout.of(i, s.drift.reference()), s.drift.layout.of(i, s.drift.now.counts)))
+	return s.f.driftText(a, with, s.drift.layout.columns[i].table(s.drift.layout.of(i, s.drift.reference()), s.drift.layout.of(i, s.drift.now.counts)), s.other(i))
+}
+
+// other returns the most frequent text of a column in the window that has no cell of
+// its own; of equal ones the least.
+func (s *seen) other(column int) string {
+	c := &s.drift.layout.columns[column]
+	if !c.text {
+		return ""
+	}
+	newest := s.units[len(s.units)-1].at
+	counts := make(map[string]int)
+	for _, u := range s.within(newest-s.f.window+1, newest+1) {
+		for _, r := range u.kept {
+			if x := r.values[column]; x == x && x != 0 && c.cell(x) == c.cells-2 {
+				counts[s.dictionary[column].texts[int(x)]]++
+			}
+		}
+	}
+	if len(counts) == 0 {
+		return ""
+	}
+	return byCount(counts)[0]
 }
 
 func (s *seen) stdText(a *Alarm) string {

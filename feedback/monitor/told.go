@@ -291,9 +291,9 @@ func (t *told) stdReading() Reading {
 func (t *told) driftText(a *Alarm) string {
 	with := "the " + length(t.f.config.Reference) + " before"
 	if t.bank == nil {
-		return t.f.driftText(a, with, nil)
+		return t.f.driftText(a, with, nil, "")
 	}
-	return t.f.driftText(a, with, t.bank.layout.columns[0].table(t.bank.past.counts, t.bank.now.counts))
+	return t.f.driftText(a, with, t.bank.layout.columns[0].table(t.bank.past.counts, t.bank.now.counts), "")
 }
 
 func (t *told) stdText(a *Alarm) string {

@@ -194,15 +194,33 @@ func (p *page) interval(r rows, row Interval, y float64) {
 // Range names a bin of numbers above lo and up to hi, either of which may be
 // infinite.
 func Range(lo, hi float64) string {
+	low, from := justBelow(lo)
+	high, below := justBelow(hi)
 	switch {
 	case math.IsInf(lo, -1) && math.IsInf(hi, 1):
 		return "all"
+	case math.IsInf(lo, -1) && below:
+		return "< " + short(high)
 	case math.IsInf(lo, -1):
-		return "≤ " + short(hi)
+		return "≤ " + short(high)
+	case math.IsInf(hi, 1) && from:
+		return "≥ " + short(low)
 	case math.IsInf(hi, 1):
-		return "> " + short(lo)
+		return "> " + short(low)
+	case math.Nextafter(lo, hi) == hi:
+		return short(high)
 	}
-	return short(lo) + " – " + short(hi)
+	return short(low) + " – " + short(high)
+}
+
+// justBelow returns an edge as people know it: a bin of one value alone begins at the
+// number just below it, as -4.94e-324 is below 0.
+func justBelow(edge float64) (known float64, below bool) {
+	next := math.Nextafter(edge, math.Inf(1)) + 0 // not -0
+	if len(strconv.FormatFloat(next, 'g', -1, 64))+4 < len(strconv.FormatFloat(edge, 'g', -1, 64)) {
+		return next, true
+	}
+	return edge, false
 }
 
 // short is a number of three digits, for labels.

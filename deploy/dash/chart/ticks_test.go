@@ -185,6 +185,7 @@ func TestRange(t *testing.T) {
 		want   string
 	}{
 		{-inf, 0.125, "≤ 0.125"}, {0.125, 0.25, "0.125 – 0.25"}, {1234567, inf, "> 1.23e6"}, {-inf, inf, "all"}, {-20, 1500, "−20 – 1,500"},
+		{math.Nextafter(0, -1), 0, "0"}, {-inf, math.Nextafter(0, -1), "< 0"}, {math.Nextafter(1, 0), 1, "1"}, {-inf, math.Nextafter(1, 0), "< 1"}, {math.Nextafter(2.5, 0), inf, "≥ 2.5"}, {0, 1, "0 – 1"},
 	} {
 		if got := Range(c.lo, c.hi); got != c.want {
 			t.Errorf("Range(%v, %v) = %q, want %q", c.lo, c.hi, got, c.want)
