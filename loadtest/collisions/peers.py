@@ -136,7 +136,7 @@ def scikit_learn(load, threads, path):
     x, y = load()
     with Meter() as meter:
         model = HistGradientBoostingClassifier(
-            max_iter=TREES, max_leaf_nodes=LEAVES, max_depth=DEPTH, learning_rate=RATE, early_stopping=False
+            max_iter=TREES, max_leaf_nodes=LEAVES, max_depth=DEPTH, learning_rate=RATE, early_stopping=False, random_state=1
         ).fit(x, y)
 
     def predict(x):
