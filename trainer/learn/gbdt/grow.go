@@ -56,13 +56,8 @@ func (f *fitter) grow(class, round int) *trees.Tree {
 // which is 1 for a log loss, and the variance of the labels for a squared error.
 func (g *growth) shifted() bool {
 	const limit = 10
-	gr, h := g.value(g.m.total)
+	gr, h := g.m.value(g.m.total)
 	return float64(gr*gr) > limit*g.chance*(h+g.p.Lambda)
-}
-
-// value takes sums out of units.
-func (f *fitter) value(s sums) (g, h float64) {
-	return float64(float64(s.g) * f.m.unitG), float64(float64(s.h) * f.m.unitH)
 }
 
 // drawColumns chooses the columns of a tree: at least one.
@@ -141,7 +136,7 @@ func (g *growth) node(c *column, s split, left, right int32) trees.Node {
 }
 
 func (g *growth) leaf(r region, total sums) {
-	gr, h := g.value(total)
+	gr, h := g.m.value(total)
 	v := -gr / (h + g.p.Lambda)
 	if g.link != trees.Identity {
 		v = min(max(v, -maxLeaf), maxLeaf)
@@ -191,7 +186,7 @@ func (g *growth) search(h, rest histogram, r region, total, restTotal sums) [2]s
 			}
 		}
 		f := g.finders[b]
-		f.p, f.unitG, f.unitH, f.floor = g.p, g.m.unitG, g.m.unitH, g.floor
+		f.p, f.m, f.floor = g.p, &g.m, g.floor
 		f.minH = g.minH
 		found[b][0] = g.best(f, h, b, total)
 		if rest != nil {

@@ -16,6 +16,11 @@ type measure struct {
 	total        sums
 }
 
+// value takes sums out of units.
+func (m *measure) value(s sums) (g, h float64) {
+	return float64(float64(s.g) * m.unitG), float64(float64(s.h) * m.unitH)
+}
+
 // add adds rows to the first columns of b: the bins of a row are the bytes of its
 // word, and q is its gradient. It is the innermost loop of all.
 func (b *block) add(words []uint64, q []int64, columns int) {

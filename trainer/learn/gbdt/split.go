@@ -18,15 +18,15 @@ type split struct {
 
 // A finder looks for splits in a block. It has memory for one at a time.
 type finder struct {
-	p            Params
-	unitG, unitH float64
-	floor        float64 // a gain must exceed it
-	minH         int64   // in units
-	total        sums
-	parent       float64 // the score that the children must beat
-	best         split
-	bins         [256]sums
-	order        []category
+	p      Params
+	m      *measure
+	floor  float64 // a gain must exceed it
+	minH   int64   // in units
+	total  sums
+	parent float64 // the score that the children must beat
+	best   split
+	bins   [256]sums
+	order  []category
 }
 
 type category struct {
@@ -34,13 +34,9 @@ type category struct {
 	ratio float64
 }
 
-func (f *finder) value(s sums) (g, h float64) {
-	return float64(float64(s.g) * f.unitG), float64(float64(s.h) * f.unitH)
-}
-
 // score is twice what the loss falls by with the best value of a leaf.
 func (f *finder) score(s sums, lambda float64) float64 {
-	g, h := f.value(s)
+	g, h := f.m.value(s)
 	return float64(g*g) / (h + lambda)
 }
 
@@ -123,7 +119,7 @@ func (f *finder) categories(at int, c *column, bins []sums) {
 	f.order = f.order[:0]
 	for b := 1; b < c.other; b++ {
 		if bins[b].h != 0 {
-			g, h := f.value(bins[b])
+			g, h := f.m.value(bins[b])
 			f.order = append(f.order, category{uint8(b), g / (h + lambda)})
 		}
 	}
