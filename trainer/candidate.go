@@ -199,7 +199,7 @@ func (l *Loop) schema(model string, first *dataset.Summary) (*dataset.Schema, er
 // there is none of these features.
 func (l *Loop) accepted(b *book) (*profile.Profile, error) {
 	for _, run := range b.runs {
-		if run.bundle == "" {
+		if run.bundle == "" || run.known == b.known { // another learner's of this same set is no last one
 			continue
 		}
 		last, err := l.open(run.bundle)

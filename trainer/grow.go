@@ -18,6 +18,9 @@ const (
 	// minHeldOut is the least number of rows on either side of that line: a loss of
 	// fewer says little of where it is least.
 	minHeldOut = 50
+	// maxThreads bounds those that grow trees: with each comes memory, and more are
+	// hardly quicker.
+	maxThreads = 64
 )
 
 // fitTrees grows trees. How many is found on the newest fifth of the rows, by
@@ -92,7 +95,7 @@ func grow(ctx context.Context, m *Model, p *gbdt.Params, t *bundle.Transform, ro
 	if held != nil {
 		valid = matrix(m, t, held)
 	}
-	e, _, err := gbdt.Train(ctx, *p, m.Task, matrix(m, t, rows), valid, runtime.GOMAXPROCS(0), nil)
+	e, _, err := gbdt.Train(ctx, *p, m.Task, matrix(m, t, rows), valid, min(runtime.GOMAXPROCS(0), maxThreads), nil)
 	if err != nil {
 		return nil, err
 	}

@@ -1,13 +1,19 @@
 package trainer
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
+	"log/slog"
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/millrace/millrace/deploy/registry"
+	"github.com/millrace/millrace/features"
+	"github.com/millrace/millrace/features/expr"
 	"github.com/millrace/millrace/trainer/bundle"
 	"github.com/millrace/millrace/trainer/eval"
 	"github.com/millrace/millrace/trainer/learn"
@@ -166,4 +172,70 @@ func predictOf(t *testing.T, e *trees.Ensemble, task learn.Task, row learn.Row) 
 		t.Fatal(err)
 	}
 	return m.Predict(row)
+}
+
+// TestWhereLearnersAreCutShort has trainers die between two learners' runs of a data
+// set that has moved: what is noted of it is the same, and so is all that follows.
+func TestWhereLearnersAreCutShort(t *testing.T) {
+	m := twoLearners()
+	m.Train.Window = m.Train.Every
+	w := newWorld(t, &m, 66, 1, 250, spoilt(func(_ *rand.Rand, x []features.Value, _ float64) { x[1] = expr.FloatValue(x[1].Float() + 1.5) }))
+	want := newRig(t, m, 1)
+	want.write(w, w.hours)
+	want.step(want.loop())
+	runs := want.runs()
+	if !slices.ContainsFunc(runs, func(r registry.Run) bool { return r.Anomalies != nil }) {
+		t.Fatalf("%d runs of nothing that has moved", len(runs))
+	}
+	r := newRig(t, m, 1)
+	r.write(w, w.hours)
+	for range runs { // each of which makes one run, and is cut short
+		ctx, cancel := context.WithCancel(t.Context())
+		c := r.config()
+		c.Log = slog.New(cancelling{c.Log.Handler(), cancel})
+		l := New(c)
+		if err := l.Step(ctx); !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		l.Close()
+	}
+	r.step(r.loop())
+	if got := r.outcome(); !slices.Equal(got, want.outcome()) {
+		t.Errorf("%.3000q\nwant\n%.3000q", got, want.outcome())
+	}
+}
+
+// A cancelling ends a context when a candidate is logged.
+type cancelling struct {
+	slog.Handler
+	cancel func()
+}
+
+func (c cancelling) Handle(ctx context.Context, r slog.Record) error {
+	if strings.Contains(r.Message, "a candidate is trained") {
+		c.cancel()
+	}
+	return c.Handler.Handle(ctx, r)
+}
+
+func (c cancelling) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return cancelling{c.Handler.WithAttrs(attrs), c.cancel}
+}
+
+// TestNothingIsDueForNothing wants a book that takes in rows to ask for nothing
+// that grows with the runs, where nothing is due: it does so with each row.
+func TestNothingIsDueForNothing(t *testing.T) {
+	m := twoLearners()
+	b := newBook(&m, 1)
+	b.known = 0
+	for i := range 1000 {
+		b.runs = append(b.runs, pastRun{known: 1e15 - int64(i), learner: "ftrl"})
+	}
+	if n := testing.AllocsPerRun(10, func() {
+		if len(b.due()) != 0 {
+			t.Fatal("something is due")
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
 }

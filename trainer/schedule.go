@@ -13,7 +13,7 @@ import (
 // for its default.
 type Schedule struct {
 	Every  int           // new examples between two candidates; default 1000
-	AtMost int           // candidates in Per; default 1
+	AtMost int           // candidates of each learner in Per; default 1
 	Per    time.Duration // of event time under clock: event; default one hour
 	Window int           // a candidate learns from the newest so many examples; default 200000
 }

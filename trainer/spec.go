@@ -90,15 +90,9 @@ func (b *book) lastRun() int64 {
 // have made theirs of what is known now. A run that made no version counts as any
 // other: more of the same data would be as bad.
 func (b *book) due() []*Learner {
-	recent := map[int64]bool{}
-	for _, r := range b.runs {
-		if b.known-r.known < b.model.Train.Per.Microseconds() {
-			recent[r.known] = true
-		}
-	}
-	asked := b.asked > b.lastRun() && b.asked <= b.known && b.fresh > 0
 	rest := len(b.runs) > 0 && b.known == b.lastRun()
-	if !rest && (!asked && b.fresh < b.model.Train.Every || len(recent) >= b.model.Train.AtMost) {
+	asked := b.asked > b.lastRun() && b.asked <= b.known && b.fresh > 0
+	if !rest && (!asked && b.fresh < b.model.Train.Every || b.recent() >= b.model.Train.AtMost) {
 		return nil
 	}
 	var due []*Learner
@@ -109,4 +103,15 @@ func (b *book) due() []*Learner {
 		}
 	}
 	return due
+}
+
+// recent counts the times within the schedule's last at which candidates were made.
+func (b *book) recent() int {
+	times := map[int64]bool{}
+	for _, r := range b.runs {
+		if b.known-r.known < b.model.Train.Per.Microseconds() {
+			times[r.known] = true
+		}
+	}
+	return len(times)
 }
