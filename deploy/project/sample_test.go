@@ -9,6 +9,8 @@ import (
 
 	"github.com/millrace/millrace/features"
 	"github.com/millrace/millrace/streams/codec"
+	"github.com/millrace/millrace/trainer/external"
+	"github.com/millrace/millrace/trainer/learn/gbdt"
 )
 
 func sample(t testing.TB, name string) []byte {
@@ -64,5 +66,16 @@ func TestSampleOptionsLoad(t *testing.T) {
 	}
 	if p.Kafka.Embedded() || p.Store.Redis == nil || p.Sources[0].Lateness != 24*time.Hour {
 		t.Errorf("settings are missing in %+v", p)
+	}
+	learners := p.Models[0].Learners
+	if len(learners) != 3 || learners[0].FTRL == nil || learners[1].GBDT == nil || learners[2].Exec == nil || string(learners[2].Exec.Parameters) != `{"rounds":300}` {
+		t.Errorf("the learners are %+v", learners)
+	}
+	// What the sample shows are the defaults.
+	if g, d := *learners[1].GBDT, (gbdt.Params{}).WithDefaults(); g != d {
+		t.Errorf("gbdt is shown as %+v, and by default it is %+v", g, d)
+	}
+	if learners[2].Exec.Timeout != external.DefaultTimeout {
+		t.Errorf("exec is shown with a timeout of %v", learners[2].Exec.Timeout)
 	}
 }
