@@ -72,12 +72,14 @@ func (l *Loop) train(ctx context.Context, b *book, learners []*Learner) error {
 	if err != nil {
 		return err
 	}
+	var errs []error // what keeps one learner from its work keeps no other
 	for _, learner := range learners {
-		if err := l.trainOne(ctx, b, learner, rows, summary, anomalies); err != nil {
-			return err
+		errs = append(errs, l.trainOne(ctx, b, learner, rows, summary, anomalies))
+		if ctx.Err() != nil {
+			break
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 func (l *Loop) trainOne(ctx context.Context, b *book, learner *Learner, rows []*row, summary *dataset.Summary, anomalies []dataset.Anomaly) error {
@@ -127,10 +129,10 @@ func (l *Loop) build(ctx context.Context, run *registry.Run, m *Model, learner *
 	return &registry.Version{Author: Author, Cutoff: contents.Manifest.Data.Cutoff}, nil
 }
 
-// aboutFiles reports whether an error is about the disk, and not about what was
-// to be written there or was read from it.
+// aboutFiles reports whether an error is about the disk or the system, and not
+// about what was to be written there or was read from it.
 func aboutFiles(err error) bool {
-	return errors.Is(err, bundle.ErrInTheWay) || errors.As(err, new(*fs.PathError)) && !errors.Is(err, fs.ErrNotExist) || errors.As(err, new(*os.LinkError))
+	return errors.Is(err, bundle.ErrInTheWay) || errors.As(err, new(*fs.PathError)) && !errors.Is(err, fs.ErrNotExist) || errors.As(err, new(*os.LinkError)) || errors.As(err, new(*os.SyscallError))
 }
 
 func (l *Loop) note(ctx context.Context, run registry.Run, version *registry.Version, learner string, rows int) error {

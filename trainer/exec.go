@@ -1,10 +1,12 @@
 package trainer
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"strings"
 
@@ -18,11 +20,14 @@ import (
 type execSpec struct {
 	Exec   []string        `json:"exec"`
 	Params json.RawMessage `json:"params"`
-	Code   string          `json:"code"` // external.Command.Code
+	Code   string          `json:"code"` // external.Command.Code; empty: there is no such program
 }
 
 func execSpecOf(c *external.Command) (*execSpec, error) {
 	code, err := c.Code()
+	if errors.Is(err, fs.ErrNotExist) {
+		code, err = "", nil // the run fails where it is started, and says so
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -62,6 +67,9 @@ func fitExec(ctx context.Context, cfg *Config, m *Model, c *external.Command, ro
 	fault := func(err error) error {
 		return &external.ProgramError{Program: strings.Join(c.Args, " "), What: err.Error(), Log: out.Log}
 	}
+	if n := escapedSize(out.Report); n > maxProgramReport {
+		return nil, fault(fmt.Errorf("metrics.json has %d bytes, as it is kept; leave at most %d", n, maxProgramReport))
+	}
 	model, err := bundle.Import(out.Format, out.Model, m.Inputs, m.Task)
 	if err != nil {
 		return nil, fault(err)
@@ -77,6 +85,17 @@ func fitExec(ctx context.Context, cfg *Config, m *Model, c *external.Command, ro
 	}
 	f.report.LabelMean = all.share(false)
 	return f, nil
+}
+
+// maxProgramReport bounds what a program says of itself, in bytes: it is in the
+// registry and in the bundle's manifest, which have limits of their own.
+const maxProgramReport = 1 << 20
+
+// escapedSize is the size of a document as a report has it.
+func escapedSize(doc json.RawMessage) int {
+	var b bytes.Buffer
+	json.HTMLEscape(&b, doc)
+	return b.Len()
 }
 
 // tolerance is how far the scores here may be from those that the program computed

@@ -2,11 +2,13 @@ package trainer
 
 import (
 	"crypto/ed25519"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/millrace/millrace/deploy/registry"
@@ -128,16 +130,60 @@ func TestExecFails(t *testing.T) {
 		"truncated":     {"head -c 300 \"$(dirname \"$0\")/model.txt\" > \"$6/model.txt\"\n", "the model of another program"},
 		"other order":   {"sed 's/^feature_names=.*/feature_names=shop.y shop.x/' \"$(dirname \"$0\")/model.txt\" > \"$6/model.txt\"\n", "its features are shop.y, shop.x, in this order"},
 		"more features": {"sed 's/^feature_names=.*/feature_names=a b c/; s/^max_feature_idx=1/max_feature_idx=2/; s/^feature_infos=.*/feature_infos=[0:1] [0:1] [0:1]/' \"$(dirname \"$0\")/model.txt\" > \"$6/model.txt\"\n", "it has 3 features, and the model 2"},
+		"no program":    {"", "install it, or correct exec"},
+		"huge report":   {copies + "{ printf '{\"a\": \"'; head -c 1000000 /dev/zero | tr '\\000' '<'; printf '\"}'; } > \"$6/metrics.json\"\n", "metrics.json"},
 		"other scores":  {copies + "echo '[0.123]' > \"$6/predictions.json\"\n", "0.123 in the program"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := execRig(t, c.script)
+			if c.script == "" {
+				r.model.Learners[0].Exec.Args = []string{"./none.sh"}
+			}
 			r.learn(100)
 			runs := r.runs()
 			if len(runs) != 1 || runs[0].Status != registry.Failed || !strings.Contains(runs[0].Error, c.want) || len(r.versions()) != 0 {
 				t.Errorf("%+v, want %q", runs, c.want)
 			}
 		})
+	}
+}
+
+// TestNoRoomForTheProgram has a full disk, or what is like it, where a program should
+// learn: that is no failed run, other learners have theirs all the same, and it is
+// tried again.
+func TestNoRoomForTheProgram(t *testing.T) {
+	r := execRig(t, copies)
+	r.model.Learners = append(r.model.Learners, twoLearners().Learners[0])
+	full := filepath.Join(r.dir, "full")
+	r.put("full", "a file where a folder should be")
+	t.Setenv("TMPDIR", full)
+	m := testModel()
+	m.Inputs = m.Inputs[:2]
+	r.write(newWorld(t, &m, 71, 1, 100, two), 100)
+	l := r.loop()
+	for range 2 {
+		if err := l.Step(t.Context()); err == nil || !strings.Contains(err.Error(), full) {
+			t.Fatal(err)
+		}
+	}
+	if s := r.specs(); len(s) != 1 || s[0].Learner != "ftrl" {
+		t.Fatalf("%+v", s)
+	}
+	if err := os.Remove(full); err != nil {
+		t.Fatal(err)
+	}
+	r.step(l)
+	if s, runs := r.specs(), r.runs(); len(s) != 2 || s[1].Learner != "exec" || s[1].Known != s[0].Known || runs[1].Status != registry.Trained {
+		t.Fatalf("%+v", runs)
+	}
+}
+
+// TestOutagesOfTheSystem wants what passes to be told from what does not.
+func TestOutagesOfTheSystem(t *testing.T) {
+	for _, err := range []error{syscall.EMFILE, syscall.ENFILE, syscall.EAGAIN, syscall.ENOMEM, syscall.ENOSPC} {
+		if wrapped := fmt.Errorf("external: %w", os.NewSyscallError("pipe2", err)); !aboutFiles(wrapped) {
+			t.Errorf("%v is a failed run", wrapped)
+		}
 	}
 }
 

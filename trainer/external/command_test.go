@@ -2,9 +2,11 @@ package external
 
 import (
 	"encoding/json"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -103,5 +105,19 @@ func TestCode(t *testing.T) {
 	changes(elsewhere, "shared.py", "....x")
 	if _, err := (Command{Args: []string{"./absent"}, Dir: dir}).Code(); err == nil {
 		t.Error("a program that is not there has a code")
+	}
+}
+
+// TestOutagesOfTheSystem wants what passes to be told from what a person must mend.
+func TestOutagesOfTheSystem(t *testing.T) {
+	for _, err := range []error{syscall.EMFILE, syscall.ENFILE, syscall.EAGAIN, syscall.ENOMEM} {
+		if !passes(&fs.PathError{Op: "fork/exec", Path: "/bin/sh", Err: err}) {
+			t.Errorf("%v is taken for a fault of the program", err)
+		}
+	}
+	for _, err := range []error{syscall.ENOENT, syscall.EACCES, syscall.ENOEXEC} {
+		if passes(&fs.PathError{Op: "fork/exec", Path: "./train", Err: err}) {
+			t.Errorf("%v is taken for an outage", err)
+		}
 	}
 }

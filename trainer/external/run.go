@@ -132,12 +132,26 @@ func (r *run) start() error {
 	out.Close()
 	if err != nil {
 		in.Close()
+		if passes(err) {
+			return fmt.Errorf("external: starting %s: %w", r.name(), err)
+		}
 		return &ProgramError{Program: r.name(), What: fmt.Sprintf("it cannot be started (%v): install it, or correct exec", err)}
 	}
 	r.family = newFamily(r.cmd.Process.Pid, r.w)
 	r.ended = make(chan struct{})
 	go r.follow(in, done)
 	return nil
+}
+
+// passes reports whether an error is that the system has no more of something, for
+// now.
+func passes(err error) bool {
+	for _, e := range []error{syscall.EAGAIN, syscall.ENOMEM, syscall.EMFILE, syscall.ENFILE} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // follow reads what the program prints until the last of its processes has ended.

@@ -102,6 +102,7 @@ func newWorkspace(dir string) (*workspace, error) {
 	w := &workspace{own}
 	for _, sub := range []string{w.out(), w.home(), w.temp()} {
 		if err := os.Mkdir(sub, 0o700); err != nil {
+			_ = os.RemoveAll(own) // it is empty, and tried again
 			return nil, fmt.Errorf("external: a folder for the program: %w", err)
 		}
 	}
