@@ -81,7 +81,11 @@ var policy = map[string][]string{
 	"deploy/sqlfile":  {"modernc.org/sqlite"},
 	"deploy/users":    {"golang.org/x/crypto/bcrypt"},
 
-	"loadtest":            {},
+	"loadtest": {},
+	"loadtest/asking": {
+		"loadtest", "loadtest/trades", "deploy/engines", "deploy/project", "deploy/registry", "deploy/serve", "features", "features/expr", "features/online",
+		"feedback", "streams", "streams/pipeline", "trainer/bundle", "trainer/learn", "trainer/learn/gbdt", "trainer/learn/trees",
+	},
 	"loadtest/clicks":     {"loadtest", "trainer/learn", "trainer/learn/ftrl"},
 	"loadtest/collisions": {"loadtest", "trainer/eval", "trainer/learn", "trainer/learn/gbdt", "trainer/learn/trees"},
 	"loadtest/faults": {

@@ -16,6 +16,8 @@ type benchCmd struct {
 	Trades  benchTradesCmd  `cmd:"" help:"Events per second and latency with trades of 5,000 symbols."`
 	Learner benchLearnerCmd `cmd:"" help:"Rows per second and log loss of learning from clicks."`
 	Trees   benchTreesCmd   `cmd:"" help:"CPU seconds, latency and AUC of trees with measurements of collisions, and those of other learners of trees."`
+	Predict benchPredictCmd `cmd:"" help:"CPU and latency of predictions over HTTP, with features looked up."`
+	Ask     benchAskCmd     `cmd:"" hidden:"" help:"Ask as predict says on stdin."`
 }
 
 type benchTradesCmd struct {
