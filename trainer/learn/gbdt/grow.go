@@ -9,8 +9,10 @@ import (
 // small is how many rows of a node are not worth a second thread.
 const small = 1 << 12
 
-// maxLeaf bounds what a leaf adds to a log-odds, before the rate.
-const maxLeaf = 50
+// maxLeaf bounds what a leaf adds to a log-odds, before the rate. Far from the
+// best, where the loss is nearly straight, Newton's step goes past it, and the
+// next step further still (max_delta_step of XGBoost).
+const maxLeaf = 10
 
 // A growth is a tree that grows. Its rows are sorted by leaf, and in their own
 // order within one.
