@@ -32,7 +32,7 @@ import (
 type demoCmd struct {
 	DataDir   string  `placeholder:"DIR" help:"The folder for the demo's files. An earlier demo in it goes on where it stopped. Without it, a new folder among the temporary files."`
 	Headless  bool    `help:"As fast as it goes, and print only the summary."`
-	Approve   bool    `help:"Approve each candidate that the gate promotes, as nobody watches."`
+	Approve   bool    `help:"Approve what the gate promotes, as nobody watches: of candidates of the same examples the one with the least loss."`
 	JSON      bool    `help:"Print only one JSON object, on stdout; implies --headless."`
 	Speed     float64 `placeholder:"N" help:"1 lets the thirteen years pass in 30 seconds, 2 in 15. Without it, 1 on a terminal and as fast as it goes elsewhere."`
 	Keep      bool    `help:"Go on at the end, until Ctrl-C: serve, and bring into service what is approved. On a terminal it does so anyway."`

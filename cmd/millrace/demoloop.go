@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -177,13 +178,14 @@ func (l *demoLoop) keep(ctx context.Context) error {
 
 // review approves what the gate has promoted, or says how to.
 func (l *demoLoop) review(ctx context.Context) error {
-	waiting, err := l.registry.VersionsIn(ctx, stocks.Model, registry.Review)
+	open, err := l.registry.VersionsIn(ctx, stocks.Model, registry.Review, registry.Approved, registry.Shadow, registry.Champion)
 	if err != nil {
 		return err
 	}
-	for _, v := range waiting {
+	for _, v := range open {
 		switch {
-		case l.Approve && betterThan(&v, waiting):
+		case v.State != registry.Review:
+		case l.Approve && betterThan(&v, open):
 			// One learner's candidate is as good as the gate wants, and another's of the
 			// same examples is better: that one is approved.
 		case l.Approve:
@@ -200,13 +202,15 @@ func (l *demoLoop) review(ctx context.Context) error {
 	return nil
 }
 
-// betterThan reports whether another that waits learned from the same examples,
-// and so was judged on the same rows, and has less loss.
-func betterThan(v *registry.Version, waiting []registry.Version) bool {
+// betterThan reports whether another that waits, or is on its way, learned from the
+// same examples, and so was judged on the same rows, and has less loss, or the same
+// and came first.
+func betterThan(v *registry.Version, open []registry.Version) bool {
 	mine, ok := judgementOf(v)
-	return ok && slices.ContainsFunc(waiting, func(other registry.Version) bool {
+	return ok && slices.ContainsFunc(open, func(other registry.Version) bool {
 		its, ok := judgementOf(&other)
-		return ok && other.Cutoff == v.Cutoff && other.Baseline == v.Baseline && its.Loss["candidate"] < mine.Loss["candidate"]
+		return ok && other.Cutoff == v.Cutoff && other.Baseline == v.Baseline &&
+			cmp.Or(cmp.Compare(its.Loss["candidate"], mine.Loss["candidate"]), cmp.Compare(other.Number, v.Number)) < 0
 	})
 }
 
