@@ -169,3 +169,15 @@ func TestAChildMayHaveTheLeastThereIs(t *testing.T) {
 		t.Errorf("%+v %v, want no split", e, err)
 	}
 }
+
+// What is learned to a millionth of the labels' deviation is learned.
+func TestALearnedStepEndsTheTraining(t *testing.T) {
+	d := plain(4, learn.Regression, 300, 1)
+	for i, v := range d.X {
+		d.Label[i] = math.Copysign(3, v)
+	}
+	e, r, err := Train(t.Context(), Params{}.WithDefaults(), learn.Regression, d, nil, 1, nil)
+	if err != nil || !r.Complete || r.Rounds > 200 || lossOf(t, e, learn.Regression, d) > 1e-9 {
+		t.Errorf("%d rounds, complete %v, loss %v, %v", r.Rounds, r.Complete, lossOf(t, e, learn.Regression, d), err)
+	}
+}
