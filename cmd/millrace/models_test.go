@@ -115,8 +115,9 @@ func aJudgement(better bool) eval.Judgement {
 }
 
 func TestFlattenNamesMembersOfLists(t *testing.T) {
-	doc := `{"a":1.50,"b":[{"name":"x","n":2},{"partition":3,"n":12345678901234567890},{"z":null}],"f":["p.q"],"t":true,"e":{},"l":[]}`
-	want := map[string]string{"a": "1.50", "b.x.name": "x", "b.x.n": "2", "b.3.partition": "3", "b.3.n": "12345678901234567890", "b.2.z": "null", "f.p.q": "yes", "t": "true"}
+	doc := `{"a":1.50,"b":[{"name":"x","n":2},{"partition":3,"n":12345678901234567890},{"z":null}],"f":["p.q"],"t":true,"e":{},"l":[],"c":{"args":["a b","-x","-x"],"none":[],"mixed":["y",1]}}`
+	want := map[string]string{"a": "1.50", "b.x.name": "x", "b.x.n": "2", "b.3.partition": "3", "b.3.n": "12345678901234567890", "b.2.z": "null", "f.p.q": "yes", "t": "true",
+		"c.args": `["a b","-x","-x"]`, "c.mixed.y": "yes", "c.mixed.1": "1"}
 	if got := flatten(json.RawMessage(doc)); !maps.Equal(got, want) {
 		t.Errorf("flattened to\n%v, want\n%v", got, want)
 	}
@@ -128,6 +129,24 @@ func TestFlattenNamesMembersOfLists(t *testing.T) {
 	a, b := map[string]string{"same": "1", "other": "2", "gone": "3"}, map[string]string{"same": "1", "other": "x", "new": "4"}
 	if got, want := differences(a, b), []difference{{"gone", "3", ""}, {"new", "", "4"}, {"other", "2", "x"}}; !slices.Equal(got, want) {
 		t.Errorf("differences %v, want %v", got, want)
+	}
+}
+
+func TestPrintFields(t *testing.T) {
+	var b strings.Builder
+	doc := `{"features":["b.x","a.y"],"params":{"exec":["sh","learn.sh",">"],"params":{"early":"yes"}},"window":7}`
+	if err := printFields(&b, "title", json.RawMessage(doc)); err != nil {
+		t.Fatal(err)
+	}
+	const want = `
+title
+  features             a.y, b.x
+  params.exec          ["sh","learn.sh",">"]
+  params.params.early  yes
+  window               7
+`
+	if b.String() != want {
+		t.Errorf("printed %s\nwant %s", b.String(), want)
 	}
 }
 

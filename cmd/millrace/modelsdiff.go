@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/millrace/millrace/deploy/project"
@@ -161,7 +162,8 @@ func (d *modelDiff) print(w io.Writer) error {
 
 // flatten returns the leaves of a JSON document by path. Members of a list go by
 // their name or partition where they have one, texts by themselves, and others by
-// their place, so that one more in the middle is one difference.
+// their place, so that one more in the middle is one difference. A list of texts
+// further down, as the arguments of a program, is a leaf: its order matters.
 func flatten(doc json.RawMessage) map[string]string {
 	fields := map[string]string{}
 	d := json.NewDecoder(bytes.NewReader(doc))
@@ -189,6 +191,10 @@ func flattenInto(fields map[string]string, path string, x any) {
 			flattenInto(fields, below(name), value)
 		}
 	case []any:
+		if texts, ok := textsOf(x); ok && strings.Contains(path, ".") {
+			fields[path] = texts
+			return
+		}
 		for i, value := range x {
 			name := strconv.Itoa(i)
 			switch v := value.(type) {
@@ -208,4 +214,20 @@ func flattenInto(fields map[string]string, path string, x any) {
 	default:
 		fields[path] = fmt.Sprint(x)
 	}
+}
+
+// textsOf returns a list of texts as JSON, and false for another list.
+func textsOf(list []any) (string, bool) {
+	for _, v := range list {
+		if _, ok := v.(string); !ok {
+			return "", false
+		}
+	}
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false) // a shell's > stays one
+	if len(list) == 0 || enc.Encode(list) != nil {
+		return "", false
+	}
+	return strings.TrimSuffix(b.String(), "\n"), true
 }

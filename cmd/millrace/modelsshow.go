@@ -231,11 +231,13 @@ func printFields(w io.Writer, title string, doc json.RawMessage) error {
 	}
 	fmt.Fprintf(w, "\n%s\n", title)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	var lists map[string]any // those that have members, among others
+	_ = json.Unmarshal(doc, &lists)
 	var members []string // of the list that is being gone over
 	paths := slices.Sorted(maps.Keys(fields))
 	for i, path := range paths {
 		list, member, _ := strings.Cut(path, ".")
-		if fields[path] != isMember {
+		if _, ok := lists[list].([]any); !ok || fields[path] != isMember {
 			fmt.Fprintf(t, "  %s\t%s\n", oneLine(path, 100), oneLine(fields[path], 200))
 			continue
 		}
