@@ -126,7 +126,7 @@ func TestWhatFailsIsAnError(t *testing.T) {
 		answer func(w http.ResponseWriter)
 		want   string
 	}{
-		"status":    {func(w http.ResponseWriter) { http.Error(w, "no room", 503) }, "503 Service Unavailable: no room"},
+		"status":    {func(w http.ResponseWriter) { http.Error(w, "no room", http.StatusServiceUnavailable) }, "503 Service Unavailable: no room"},
 		"base rate": {func(w http.ResponseWriter) { fmt.Fprint(w, `{"version":0,"base_rate":true}`) }, `not what version 1 answers: {"version":0`},
 		"degraded":  {func(w http.ResponseWriter) { fmt.Fprint(w, `{"id":"x","version":1,"degraded":"gone"}`) }, "not what version 1"},
 		"explained": {func(w http.ResponseWriter) {
