@@ -39,6 +39,7 @@ build-beam: ## build bin/millrace-beam, which is also the worker on a cluster
 test: needs-gcc needs-redis ## run every test, race detector on; they start the engines they need
 	CGO_ENABLED=1 $(GO) test -race -timeout 20m $(TESTFLAGS) ./...
 	$(GO) test $(TESTFLAGS) -run Prism ./streams/pipeline/beam # cancels jobs, in which Beam itself has a race
+	$(GO) test $(TESTFLAGS) -run 'Stable|Trial' ./feedback/monitor # rates of alarms, of which the race detector leaves time for few
 	@set -e; for module in $(NESTED); do echo "$(GO) test $$module"; \
 		(cd $$module && CGO_ENABLED=1 $(GO) test -race -timeout 5m $(TESTFLAGS) ./...); done
 

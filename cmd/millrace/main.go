@@ -47,6 +47,7 @@ type cli struct {
 	Monitors monitorsCmd `cmd:"" help:"See alarms and how the monitors of models stand, and measure their false alarms."`
 	Whatif   whatifCmd   `cmd:"" help:"Ask what a model would have said, had features other values or windows."`
 	Serve    serveCmd    `cmd:"" help:"Serve HTTP only, in one of several processes."`
+	Dash     dashCmd     `cmd:"" help:"Serve the page and keep the monitors only, in one of several processes."`
 	Pipeline pipelineCmd `cmd:"" help:"Apply events only, in one of several processes."`
 	Join     joinCmd     `cmd:"" help:"Join predictions with what came true, in one of several processes, or count them."`
 	DLQ      dlqCmd      `cmd:"" name:"dlq" help:"Look at the dead letters: events that could not be applied."`

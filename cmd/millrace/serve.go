@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"net"
 
-	"github.com/millrace/millrace/deploy/engines"
 	"github.com/millrace/millrace/deploy/observe"
 	"github.com/millrace/millrace/deploy/serve"
-	"github.com/millrace/millrace/feedback"
 	"github.com/millrace/millrace/streams/pipeline"
 )
 
@@ -111,12 +109,8 @@ func newServer(ctx context.Context, e *opened, host *pipeline.Host, pages func(*
 // server's readiness.
 func addModels(ctx context.Context, e *opened, c *serve.Config) (err error) {
 	p := e.project
-	partitions, err := pipeline.EnsureFeedback(ctx, e.cluster, p.Name, engines.TopicConfig(p))
-	if err != nil {
+	if err := addJoinStats(ctx, e, c); err != nil {
 		return err
-	}
-	c.JoinStats = func(ctx context.Context) (feedback.Stats, error) {
-		return pipeline.JoinStats(ctx, p.Name, e.store, partitions)
 	}
 	var configs []serve.ModelConfig
 	for i := range p.Models {

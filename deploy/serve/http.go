@@ -48,6 +48,9 @@ var routes = map[string]*route{
 	"/metrics":             {"/metrics", http.MethodGet, (*Server).metrics},
 }
 
+// ofEveryServer are the endpoints of one that has pages only, too.
+var ofEveryServer = map[string]bool{"/healthz": true, "/readyz": true, "/metrics": true, "/v1/join": true}
+
 // pagesPath is where the pages are that people look at, beside /.
 const pagesPath = "/ui/"
 
@@ -56,6 +59,9 @@ var pages = &route{pagesPath, "", (*Server).pages}
 func (s *Server) route(path string) *route {
 	if s.cfg.Pages != nil && (path == "/" || strings.HasPrefix(path, pagesPath)) {
 		return pages
+	}
+	if s.cfg.PagesOnly && !ofEveryServer[path] {
+		return nil
 	}
 	for _, prefix := range []string{eventsPath, predictPath, outcomesPath} {
 		if strings.HasPrefix(path, prefix) {
@@ -112,8 +118,10 @@ func (s *Server) dispatch(w *answer, r *http.Request, to *route) error {
 		return problem(http.StatusForbidden, "a web page from elsewhere must not use this server from a browser (Sec-Fetch-Site %s, Origin %s); send the request from a program", short(r.Header.Get("Sec-Fetch-Site")), short(r.Header.Get("Origin")))
 	case to == nil:
 		var paths []string
-		for _, r := range routes {
-			paths = append(paths, r.method+" "+r.name)
+		for path, r := range routes {
+			if !s.cfg.PagesOnly || ofEveryServer[path] {
+				paths = append(paths, r.method+" "+r.name)
+			}
 		}
 		slices.Sort(paths)
 		return problem(http.StatusNotFound, "there is no %s; there are %s", short(r.URL.Path), few(paths))

@@ -71,7 +71,15 @@ func TestPages(t *testing.T) {
 		t.Errorf("after the stop: %v", err)
 	}
 	must(t, <-ended)
-	w.cfg.Pages = nil
+	w.cfg.PagesOnly = true
+	only, err := New(w.cfg)
+	must(t, err)
+	for path, there := range map[string]bool{"/ui/": true, "/": true, "/healthz": true, "/readyz": true, "/v1/models": false, "/get-online-features": false, "/v1/events/trades": false, "/v1/predict/up": false, "/v1/outcomes/up": false} {
+		if only.route(path) != nil != there {
+			t.Errorf("of a server with pages only, %s: there is %v", path, !there)
+		}
+	}
+	w.cfg.Pages, w.cfg.PagesOnly = nil, false
 	without, err := New(w.cfg)
 	must(t, err)
 	if without.route("/") != nil || without.route("/ui/") != nil {

@@ -93,6 +93,7 @@ type Config struct {
 	Metrics     *observe.Metrics // nil: /metrics is not there
 	Traces      *observe.Traces  // nil: none
 	Pages       http.Handler     // of / and what is below /ui/; nil: they are not there
+	PagesOnly   bool             // besides them only health, readiness and figures
 	Now         func() time.Time // nil: time.Now
 
 	// JoinStats counts what became of predictions and outcomes; nil: /v1/join

@@ -1,8 +1,11 @@
 package monitor
 
 import (
+	"fmt"
+	"maps"
 	"math"
 	"runtime"
+	"slices"
 	"testing"
 )
 
@@ -38,4 +41,37 @@ func heap() float64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return float64(m.HeapAlloc)
+}
+
+// TestEntitiesAreThoseOfKeptRows compares what is counted along with the rows
+// themselves, while units come and go.
+func TestEntitiesAreThoseOfKeptRows(t *testing.T) {
+	w := &world{columns: 1, rows: 3, learned: 1 << 30}
+	f := newFleet(t, small(), w.model())
+	f.seen.maxUnits = 140
+	for at := range 300 {
+		ps, _ := w.next()
+		for i := range ps {
+			ps[i].Entity[0].Expr = fmt.Sprintf("w%d", (at+i)/7)
+			f.Predicted(&ps[i])
+		}
+		f.Tick(int64(w.hourly) * hour)
+		counts := map[string]int{}
+		for _, u := range f.seen.units {
+			for _, r := range u.kept {
+				counts[r.entity.Value()]++
+			}
+		}
+		if got, want := f.Entities(1000), slices.Sorted(maps.Keys(counts)); !slices.Equal(got, want) {
+			t.Fatalf("hour %d: %v, want %v", at, got, want)
+		}
+		for name, n := range counts {
+			if got := len(f.EntitySeries(name, "a.x0")); got != n {
+				t.Fatalf("hour %d: %d points of %s, want %d", at, got, name, n)
+			}
+		}
+	}
+	if len(f.EntitySeries("w0", "a.x0")) != 0 || len(f.Entities(5)) != 5 {
+		t.Error("what is too old is still there")
+	}
 }

@@ -2,9 +2,9 @@ package monitor
 
 import (
 	"cmp"
-	"maps"
 	"math"
 	"slices"
+	"unique"
 
 	"github.com/millrace/millrace/features"
 	"github.com/millrace/millrace/features/expr"
@@ -180,13 +180,11 @@ func (f *Fleet) Counts() Counts { return f.counts }
 
 // Entities returns entities of the kept rows, by name: the first so many.
 func (f *Fleet) Entities(limit int) []string {
-	names := make(map[string]bool)
-	for _, u := range f.seen.units {
-		for _, r := range u.kept {
-			names[r.entity.Value()] = true
-		}
+	list := make([]string, 0, len(f.seen.entities))
+	for e := range f.seen.entities {
+		list = append(list, e.Value())
 	}
-	list := slices.Sorted(maps.Keys(names))
+	slices.Sort(list)
 	return list[:min(max(limit, 0), len(list))]
 }
 
@@ -198,9 +196,13 @@ func (f *Fleet) EntitySeries(entity, column string) []EntityPoint {
 		return nil
 	}
 	points := []EntityPoint{}
+	handle := unique.Make(entity) // compared faster than texts, of which there are many
+	if f.seen.entities[handle] == 0 {
+		return points
+	}
 	for _, u := range f.seen.units {
 		for _, r := range u.kept {
-			if r.entity.Value() != entity {
+			if r.entity != handle {
 				continue
 			}
 			p := EntityPoint{Time: r.time, Version: r.version, Score: r.values[score], Label: f.told.labelOf(u.at, r.hash)}

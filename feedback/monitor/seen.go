@@ -53,8 +53,9 @@ type seen struct {
 	open       map[int64]*gathering
 	maxOpen    int
 	maxUnits   int
-	units      []*unit // after their look, by number
-	next       int64   // units below are over
+	units      []*unit                       // after their look, by number
+	next       int64                         // units below are over
+	entities   map[unique.Handle[string]]int // of kept rows: how many
 
 	version   int // of the newest unit with rows
 	drift     *bank
@@ -74,7 +75,7 @@ type held struct {
 }
 
 func newSeen(f *Fleet) *seen {
-	s := &seen{f: f, open: map[int64]*gathering{}, next: math.MinInt64, stdPushed: math.MinInt64}
+	s := &seen{f: f, open: map[int64]*gathering{}, entities: map[unique.Handle[string]]int{}, next: math.MinInt64, stdPushed: math.MinInt64}
 	for _, in := range f.model.Inputs {
 		s.names, s.text = append(s.names, in.Name), append(s.text, isText(in.Kind))
 	}
@@ -234,6 +235,7 @@ func (s *seen) close(at int64, g *gathering) {
 	}
 	for _, r := range u.kept {
 		r.texts = nil
+		s.entities[r.entity]++
 	}
 	s.units = append(s.units, u)
 	s.forget(at)
@@ -247,12 +249,25 @@ func (s *seen) forget(newest int64) {
 			if u.kept == nil {
 				break
 			}
-			u.kept = nil
+			s.letGo(u)
 		}
 	}
 	if extra := len(s.units) - s.maxUnits; extra > 0 {
+		for _, u := range s.units[:extra] {
+			s.letGo(u)
+		}
 		s.units = slices.Delete(s.units, 0, extra)
 	}
+}
+
+// letGo drops the kept rows of a unit.
+func (s *seen) letGo(u *unit) {
+	for _, r := range u.kept {
+		if s.entities[r.entity]--; s.entities[r.entity] == 0 {
+			delete(s.entities, r.entity)
+		}
+	}
+	u.kept = nil
 }
 
 // within returns the units from a number up to another, that not included.

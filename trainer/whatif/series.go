@@ -18,8 +18,8 @@ const (
 	// SeriesRows is how many of the newest events of a source are read, of all
 	// entities and partitions together, and SeriesCells how many values of them: of
 	// sources with many fields fewer events are read.
-	SeriesRows  = 250_000
-	SeriesCells = 2_000_000
+	SeriesRows  = 100_000
+	SeriesCells = 1_000_000
 
 	// SeriesPoints is how many of its values a series has: the newest.
 	SeriesPoints = 1000
