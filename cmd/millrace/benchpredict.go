@@ -21,7 +21,7 @@ type benchPredictCmd struct {
 	Rate       int    `default:"5000" placeholder:"N" help:"Requests a second. The default is 5000."`
 	Seconds    int    `default:"10" placeholder:"N" help:"How long each of the five measurements takes. The default is 10."`
 	Events     int    `default:"500000" placeholder:"N" help:"Trades that the features are of. The default is 500000, which are five hours."`
-	Everything bool   `help:"Have the process do all else that millrace run does, too."`
+	Everything bool   `help:"Have the process run the pipeline, the join, the monitors and the lake, too."`
 	CPUProfile string `name:"cpuprofile" placeholder:"FILE" help:"Write a CPU profile of the server in the first measurement."`
 	JSON       bool   `name:"json" help:"Print one JSON object."`
 }

@@ -112,9 +112,12 @@ func (b *Bench) Run(ctx context.Context) (figures []Figure, answered int64, err 
 }
 
 func describe(l *Load) string {
-	what := fmt.Sprintf("asking with %d connections", l.Clients)
-	if l.Rate > 0 {
+	what := fmt.Sprintf("asking on %d connections", l.Clients)
+	switch {
+	case l.Rate > 0:
 		what = fmt.Sprintf("asking %d times a second", l.Rate)
+	case l.Clients == 1:
+		what = "asking on one connection"
 	}
 	if l.Explain {
 		what += ", with explanations"
