@@ -36,7 +36,7 @@ func (whatifCmd) Help() string {
 
 A changed window is computed anew from the events in the lake, for the entity and for the past examples of the model, whose losses are compared. The version is not trained again: it sees the changed features as they are. A value is set for the entity alone; with --all, in the past examples, too. What is computed on demand of a changed feature follows it.
 
-ADDS and THEN are what each input adds to the score, before and after: with the base they add up to its log-odds, or to the mean itself. For trees they are Shapley values.
+ADDS and THEN are what each input adds to the score, before and after: with the base they add up to its log-odds, or to the mean itself (its logarithm where XGBoost or LightGBM has trained a model of counts). For trees they are Shapley values.
 
 This needs no server. The lake has all but the last minute of what a running project has taken.
 

@@ -46,7 +46,7 @@ func (s *scorer) row(x []features.Value) (*learn.Row, error) {
 
 // An Explanation says what made a prediction: Base and ByInput add up to Score.
 type Explanation struct {
-	Score   float64   // log-odds (binary), or the prediction (regression)
+	Score   float64   // log-odds (binary), or the prediction (regression); its logarithm where trees have the link exp
 	Base    float64   // the score of no vector in particular
 	ByInput []float64 // what each input has added, in the order of the inputs
 }

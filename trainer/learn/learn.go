@@ -37,7 +37,8 @@ type Explainer interface {
 	// Contributions appends to dst what each dense value of the row has added to the
 	// score, then each hashed place, and last the score of no row in particular. They
 	// add up to the score, which is a log-odds (binary) or the prediction itself
-	// (regression).
+	// (regression), or its logarithm where the model takes the exponential, as trees
+	// of counts do.
 	Contributions(dst []float64, r Row) []float64
 }
 

@@ -83,7 +83,8 @@ type Change struct {
 }
 
 // Adds is what an input has added to the score, before and after: with the base,
-// those of all inputs add up to the log-odds (binary) or the mean (regression).
+// those of all inputs add up to the log-odds (binary) or the mean (regression; its
+// logarithm where the model is of counts).
 type Adds struct {
 	Before float64 `json:"before"`
 	After  float64 `json:"after"`
