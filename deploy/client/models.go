@@ -18,6 +18,7 @@ type PredictRequest struct {
 	Entity  map[string]any `json:"entity"`             // a value for each field of whom the model is about
 	Request map[string]any `json:"request,omitempty"`  // a number for each request.* value of features on demand
 	ID      string         `json:"id,omitempty"`       // of the prediction, at most 256 bytes; empty: Predict makes one
+	Explain bool           `json:"explain,omitempty"`  // say what made the prediction, too
 	AtLeast []Position     `json:"at_least,omitempty"` // wait until these are applied
 	WaitMS  int64          `json:"wait_ms,omitempty"`  // for how long; 0: the server's limit of 5 s
 }
@@ -33,6 +34,17 @@ type Prediction struct {
 	AsOf         time.Time         `json:"as_of"`
 	Fingerprints map[string]string `json:"fingerprints"` // of the features that the model sees, by view.feature
 	Degraded     string            `json:"degraded"`     // why the base rate answers in the place of a version; empty: it does not
+
+	Explanation   *Explanation `json:"explanation"`    // nil: none was asked for, or there is none
+	NoExplanation string       `json:"no_explanation"` // why there is none
+}
+
+// An Explanation says what made a prediction: the base and all contributions add
+// up to the score, which is a log-odds (binary) or the prediction (regression).
+type Explanation struct {
+	Score         float64            `json:"score"`
+	Base          float64            `json:"base"`
+	Contributions map[string]float64 `json:"contributions"` // by view.feature
 }
 
 // Predict asks a model. The server keeps what is asked, seen and answered before

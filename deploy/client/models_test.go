@@ -62,6 +62,9 @@ func TestModels(t *testing.T) {
 	if p.Score != 0.5 || !p.BaseRate || len(p.ID) != 32 || p.Model != "rises" || p.AsOf.IsZero() || len(p.Fingerprints["daily.n"]) != 16 || p.Degraded != "" {
 		t.Errorf("%+v", p)
 	}
+	if p, err := c.Predict(ctx, "rises", client.PredictRequest{Entity: map[string]any{"symbol": "A"}, Explain: true}); err != nil || p.Explanation != nil || !strings.Contains(p.NoExplanation, "base rate") {
+		t.Errorf("%+v, %v", p, err)
+	}
 	if p, err := c.Predict(ctx, "rises", client.PredictRequest{Entity: map[string]any{"symbol": 7}, ID: "mine"}); err != nil || p.ID != "mine" {
 		t.Errorf("%+v, %v", p, err)
 	}
