@@ -35,8 +35,11 @@ func execSpecOf(c *external.Command) (*execSpec, error) {
 }
 
 // asOf makes the program of the project that of a spec again. Its folder and its
-// limits are those of now.
+// limits are those of now; nil: the project has no program any more.
 func (s *execSpec) asOf(now *external.Command) (*external.Command, error) {
+	if now == nil {
+		return nil, errors.New("the model has no learner exec any more, so that the program's folder, limits and env are not known; use the project file of then")
+	}
 	c := *now
 	c.Args, c.Parameters = s.Exec, s.Params
 	code, err := c.Code()

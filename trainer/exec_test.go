@@ -119,6 +119,10 @@ func TestExecIsACandidateAsOthers(t *testing.T) {
 	if _, err := Reproduce(t.Context(), &c, &r.model, &runs[0], t.TempDir()); err == nil || !strings.Contains(err.Error(), "use those of then") {
 		t.Errorf("with another program: %v", err)
 	}
+	r.model.Learners = twoLearners().Learners
+	if _, err := Reproduce(t.Context(), &c, &r.model, &runs[0], t.TempDir()); err == nil || !strings.Contains(err.Error(), "use the project file of then") {
+		t.Errorf("without a program: %v", err)
+	}
 }
 
 // TestExecFails wants a failed run that says why, and no version.

@@ -102,13 +102,12 @@ func (m *Model) learnerOf(s *spec) (l Learner, err error) {
 	return l, nil
 }
 
-// exec returns the program among the model's learners, an empty one where there
-// is none.
+// exec returns the program among the model's learners; nil: there is none.
 func (m *Model) exec() *external.Command {
 	for i := range m.Learners {
 		if c := m.Learners[i].Exec; c != nil {
 			return c
 		}
 	}
-	return new(external.Command)
+	return nil
 }
