@@ -239,3 +239,29 @@ func TestNothingIsDueForNothing(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// TestOtherExamplesAreNotMadeUpFor has a learner come to the project after the last
+// run, whose examples are partly lost, or would be others by the window of now: it
+// makes none of what is left of them, and waits for the next time.
+func TestOtherExamplesAreNotMadeUpFor(t *testing.T) {
+	for name, change := range map[string]func(r *rig, last *spec){
+		"lost":   func(r *rig, last *spec) { r.deleteBefore(0, last.Ranges[0].Next-20) },
+		"window": func(r *rig, _ *spec) { r.model.Train.Window = 700 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := twoLearners()
+			r := newRig(t, m, 1)
+			w := newWorld(t, &m, 62, 1, 200, planted)
+			r.model.Learners = m.Learners[:1]
+			r.write(w, w.hours)
+			r.step(r.loop())
+			before := r.specs()
+			change(r, &before[len(before)-1])
+			r.model.Learners = m.Learners
+			r.step(r.loop())
+			if after := r.specs(); len(after) != len(before) {
+				t.Errorf("%+v", after[len(before):])
+			}
+		})
+	}
+}

@@ -51,6 +51,11 @@ type pastRun struct {
 	known   int64 // what it learned from was known then
 	learner string
 	bundle  string // empty: it made none
+
+	// The examples that it learned from.
+	set    string
+	ranges []bundle.Range
+	window int
 }
 
 // pastRuns are runs as the registry has them, newest first; never nil.
@@ -61,7 +66,7 @@ func pastRuns(runs []registry.Run) ([]pastRun, error) {
 		if err := json.Unmarshal(runs[i].Spec, &s); err != nil {
 			return nil, fmt.Errorf("run %d: its spec cannot be read: %w", runs[i].ID, err)
 		}
-		all[i] = pastRun{s.Known, s.Learner, runs[i].Bundle}
+		all[i] = pastRun{s.Known, s.Learner, runs[i].Bundle, s.Set, s.Ranges, s.Window}
 	}
 	return all, nil
 }
@@ -87,10 +92,10 @@ func (b *book) lastRun() int64 {
 // due are the learners that are to make a candidate now: all of them when enough
 // has been learned since the last runs, or somebody has asked for a candidate
 // since, and the schedule leaves room; and those that have not when the others
-// have made theirs of what is known now. A run that made no version counts as any
+// have made theirs of what is known now, from the same examples. A run that made no version counts as any
 // other: more of the same data would be as bad.
 func (b *book) due() []*Learner {
-	rest := len(b.runs) > 0 && b.known == b.lastRun()
+	rest := len(b.runs) > 0 && b.known == b.lastRun() && b.holds(&b.runs[0])
 	asked := b.asked > b.lastRun() && b.asked <= b.known && b.fresh > 0
 	if !rest && (!asked && b.fresh < b.model.Train.Every || b.recent() >= b.model.Train.AtMost) {
 		return nil
@@ -103,6 +108,12 @@ func (b *book) due() []*Learner {
 		}
 	}
 	return due
+}
+
+// holds reports whether a candidate of now would learn from a run's examples. It
+// would not where the topic has lost some, or the model is another by now.
+func (b *book) holds(r *pastRun) bool {
+	return r.set == b.set && r.window == b.model.Train.Window && slices.Equal(r.ranges, rangesOf(b.newest(), len(b.passed)))
 }
 
 // recent counts the times within the schedule's last at which candidates were made.
