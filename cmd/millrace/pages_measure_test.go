@@ -188,7 +188,8 @@ func busyAt(day int) int64 {
 	return time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC).AddDate(0, 0, day).UnixMicro()
 }
 
-// versions gives each model a champion and candidates.
+// versions gives each model a champion and candidates. That of what-if has none: the
+// versions have no bundle, and the base rate answers.
 func (b *busy) versions() {
 	ctx, r := b.Context(), b.registry
 	cohort := &eval.Cohort{Slices: map[string][]string{}}
@@ -208,8 +209,8 @@ func (b *busy) versions() {
 			if n == 0 || n > busyVersions-4 {
 				verdict = "promote"
 			}
-			check(b.T, r.Judge(ctx, model, made.Version, registry.Judgement{Verdict: verdict, Reasons: []string{"as it is"}, Report: doc, Baseline: min(n, 1)}))
-			if n > 0 {
+			check(b.T, r.Judge(ctx, model, made.Version, registry.Judgement{Verdict: verdict, Reasons: []string{"as it is"}, Report: doc, Baseline: min(n, i, 1)}))
+			if n > 0 || i == 0 {
 				continue
 			}
 			check(b.T, r.Approve(ctx, model, made.Version, "anna", ""))
