@@ -113,7 +113,7 @@ func (c Command) Check() error {
 	case len(c.Env) > maxEnv:
 		return fmt.Errorf("env: %d variables: give at most %d", len(c.Env), maxEnv)
 	case len(c.Parameters) > maxParameters:
-		return fmt.Errorf("parameters: %d bytes: give at most %d", len(c.Parameters), maxParameters)
+		return fmt.Errorf("params: %d bytes: give at most %d", len(c.Parameters), maxParameters)
 	}
 	for _, name := range c.Env {
 		if name == "" || strings.ContainsAny(name, "=\x00") || strings.HasPrefix(name, "MILLRACE_") {
@@ -122,7 +122,7 @@ func (c Command) Check() error {
 	}
 	var object map[string]json.RawMessage
 	if err := json.Unmarshal(c.Parameters, &object); err != nil || object == nil {
-		return fmt.Errorf("parameters: %.100q: not a JSON object", c.Parameters)
+		return fmt.Errorf("params: %.100q: not a JSON object; give keys with values, as {rounds: 300}", c.Parameters)
 	}
 	return nil
 }

@@ -17,19 +17,19 @@ func TestCheck(t *testing.T) {
 		t.Error(err)
 	}
 	for want, c := range map[string]Command{
-		"exec: no program":                             {},
-		`exec: argument "a\x00b" has a zero byte`:      {Args: []string{"a\x00b"}},
-		"exec: 101 arguments":                          {Args: strings.Split(strings.Repeat("a", 101), "")},
-		"exec: 1 arguments of 65537 bytes":             {Args: []string{strings.Repeat("a", 65537)}},
-		"timeout: 169h0m0s: give up to 168h0m0s":       {Args: args, Timeout: 169 * time.Hour},
-		"timeout: -1s":                                 {Args: args, Timeout: -time.Second},
-		"memory: 1 bytes: give at least 64 MiB":        {Args: args, Memory: 1},
-		"env: 101 variables":                           {Args: args, Env: make([]string, 101)},
-		`env: "A=b": give names of variables`:          {Args: args, Env: []string{"A=b"}},
-		`env: "MILLRACE_OUT"`:                          {Args: args, Env: []string{"MILLRACE_OUT"}},
-		`parameters: "[1]": not a JSON object`:         {Args: args, Parameters: json.RawMessage("[1]")},
-		`parameters: "null": not a JSON object`:        {Args: args, Parameters: json.RawMessage("null")},
-		"parameters: 1048577 bytes: give at most 1048": {Args: args, Parameters: json.RawMessage(strings.Repeat(" ", 1<<20+1))},
+		"exec: no program":                         {},
+		`exec: argument "a\x00b" has a zero byte`:  {Args: []string{"a\x00b"}},
+		"exec: 101 arguments":                      {Args: strings.Split(strings.Repeat("a", 101), "")},
+		"exec: 1 arguments of 65537 bytes":         {Args: []string{strings.Repeat("a", 65537)}},
+		"timeout: 169h0m0s: give up to 168h0m0s":   {Args: args, Timeout: 169 * time.Hour},
+		"timeout: -1s":                             {Args: args, Timeout: -time.Second},
+		"memory: 1 bytes: give at least 64 MiB":    {Args: args, Memory: 1},
+		"env: 101 variables":                       {Args: args, Env: make([]string, 101)},
+		`env: "A=b": give names of variables`:      {Args: args, Env: []string{"A=b"}},
+		`env: "MILLRACE_OUT"`:                      {Args: args, Env: []string{"MILLRACE_OUT"}},
+		`params: "[1]": not a JSON object`:         {Args: args, Parameters: json.RawMessage("[1]")},
+		`params: "null": not a JSON object`:        {Args: args, Parameters: json.RawMessage("null")},
+		"params: 1048577 bytes: give at most 1048": {Args: args, Parameters: json.RawMessage(strings.Repeat(" ", 1<<20+1))},
 	} {
 		if err := c.WithDefaults().Check(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("the error is %v, want one with %q", err, want)
