@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/loadtest/asking"
+	"github.com/millrace/millrace/streams/pipeline"
 )
 
 type benchPredictCmd struct {
@@ -131,7 +132,13 @@ func (c *benchPredictCmd) measure(ctx context.Context, a *app, e *opened, profil
 		return err
 	}
 	if c.Everything {
-		return res, withServer(ctx, e, func(ctx context.Context, s *server) error { return run(ctx, strings.TrimPrefix(s.url, "http://")) })
+		return res, withServer(ctx, e, func(ctx context.Context, s *server) error {
+			a.log.Info("joining trades")
+			if err := awaitJoined(ctx, s.host, int64(c.Events)); err != nil {
+				return err
+			}
+			return run(ctx, strings.TrimPrefix(s.url, "http://"))
+		})
 	}
 	server, err := newServer(ctx, e, nil, nil)
 	if err != nil {
@@ -144,6 +151,24 @@ func (c *benchPredictCmd) measure(ctx context.Context, a *app, e *opened, profil
 	return res, runStages(ctx, e.log,
 		func(ctx context.Context) error { return run(ctx, ln.Addr().String()) },
 		func(ctx context.Context) error { return server.Serve(ctx, ln) })
+}
+
+// awaitJoined waits until the join has taken in what came true by all trades.
+func awaitJoined(ctx context.Context, host *pipeline.Host, trades int64) error {
+	for {
+		joined := int64(0)
+		for _, s := range host.Status() {
+			if s.Stage == "join" {
+				joined += s.Progress.Next
+			}
+		}
+		if joined >= trades {
+			return nil
+		}
+		if err := sleep(ctx, 50*time.Millisecond); err != nil {
+			return err
+		}
+	}
 }
 
 // countLogged counts the predictions in the log once none waits on its way there. Fewer
