@@ -26,7 +26,7 @@ func printImportance(w io.Writer, j *eval.Judgement) error {
 	if len(j.Importance) == 0 {
 		return nil
 	}
-	fmt.Fprintln(w, "\nhow far each input moves the score, on average (log-odds, or the label's unit)")
+	fmt.Fprintln(w, "\nhow far each input moves the score, on average (on the scale of contributions: log-odds for a probability)")
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	slices := j.Importance[:min(len(j.Importance), importantSlices+1)]
 	head := []string{"  INPUT"}
