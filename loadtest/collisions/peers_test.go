@@ -150,26 +150,3 @@ func TestBestAndRatio(t *testing.T) {
 		t.Errorf("without a training: %+v", got)
 	}
 }
-
-// TestPeers runs the peers themselves, where a Python that has them is named.
-func TestPeers(t *testing.T) {
-	python := os.Getenv("MILLRACE_PEERS_PYTHON")
-	if python == "" {
-		t.Skip("MILLRACE_PEERS_PYTHON names no Python that has xgboost, lightgbm, scikit-learn and onnxruntime")
-	}
-	p := open(t, python)
-	d := Generate(5000, 1)
-	prefix := filepath.Join(t.TempDir(), "set")
-	if err := d.Write(prefix); err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range names {
-		f, err := p.Figures(t.Context(), name, prefix, d, 2)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !(f.AUC > 0.65 && f.AUC < d.BayesAUC) || f.One.Calls != calls || (f.Train == nil) != (name == "onnxruntime") {
-			t.Errorf("%+v, AUC of the true probabilities %v", f, d.BayesAUC)
-		}
-	}
-}
