@@ -55,7 +55,7 @@ func (w *World) Champion(ctx context.Context, symbols []string) (*Grown, error) 
 		d.X = append(d.X, row.Dense...)
 	}
 	params := m.Learners[0].GBDT
-	e, _, err := gbdt.Train(ctx, *params, m.Task, d, nil, runtime.GOMAXPROCS(0), nil)
+	e, _, err := gbdt.Train(ctx, *params, m.Task, d, nil, min(runtime.GOMAXPROCS(0), 64), nil)
 	if err != nil {
 		return nil, err
 	}
