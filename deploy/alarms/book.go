@@ -162,13 +162,20 @@ func (b *Book) Put(ctx context.Context, r Report) (news []monitor.Alarm, err err
 			return err
 		}
 		defer p.close()
+		if !r.Behind {
+			// Before the report's own alarms are there: what monitors find that had caught
+			// up is news, even where it is over already because they had fallen back a little.
+			if err := pastHeld(ctx, tx, r.Look); err != nil {
+				return err
+			}
+		}
 		for i := range alarms {
 			if err := p.put(&alarms[i]); err != nil {
 				return err
 			}
 		}
 		if !r.Behind {
-			news, err = settle(ctx, tx, r.Look, r.Quiet)
+			news, err = settle(ctx, tx, r.Quiet)
 		}
 		return err
 	})
@@ -263,17 +270,19 @@ func (p *putting) put(a *monitor.Alarm) error {
 	return err
 }
 
-// settle decides what becomes of all that is held, and returns the news.
-func settle(ctx context.Context, tx *sql.Tx, look int64, quiet bool) ([]monitor.Alarm, error) {
-	to := Due
-	if quiet {
-		to = Unsent
-	}
+// pastHeld takes from what is held that which was over long before.
+func pastHeld(ctx context.Context, tx *sql.Tx, look int64) error {
 	// A report without alarms may come from monitors that have seen no time pass.
 	_, err := tx.ExecContext(ctx, `UPDATE alarms SET delivery = 'past' WHERE delivery = 'held' AND over != 0
 		AND over < max(?1, (SELECT max(look) FROM alarms WHERE delivery = 'held')) - ?2`, look, HistoryAge.Microseconds())
-	if err != nil {
-		return nil, err
+	return err
+}
+
+// settle makes all that is held news, and returns it.
+func settle(ctx context.Context, tx *sql.Tx, quiet bool) ([]monitor.Alarm, error) {
+	to := Due
+	if quiet {
+		to = Unsent
 	}
 	entries, err := query(ctx, tx, selectEntries+`WHERE delivery = 'held' ORDER BY seq`)
 	if err != nil {

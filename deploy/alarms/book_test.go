@@ -166,6 +166,21 @@ func TestABookIsWhatWasSaidLast(t *testing.T) {
 	}
 }
 
+// TestAShortLagIsNoHistory has monitors that had caught up and find in one look
+// what began and was over months before, as in a quick replay: it is news.
+func TestAShortLagIsNoHistory(t *testing.T) {
+	b, _ := newBook(t)
+	put(t, b, Report{Look: 1000 * day})
+	a := alarm("m", "f", 1010, 0)
+	a.Over = a.Onset + 36*day
+	if news := put(t, b, Report{Alarms: []monitor.Alarm{a}, Look: 1200 * day}); len(news) != 1 || news[0].ID != a.ID {
+		t.Errorf("news %+v", news)
+	}
+	if c := count(t, b); c.Unacknowledged != 1 || c.Held != 0 || c.Undelivered != 1 {
+		t.Errorf("%+v", c)
+	}
+}
+
 // TestAFirstStartOverYears tells of what is open at the end, and of what was over
 // not long before, and nothing until the monitors have come to the end.
 func TestAFirstStartOverYears(t *testing.T) {

@@ -18,7 +18,8 @@
 // started: an alarm of two years ago is open in their eyes until they come to its
 // end. So a first start over years of history tells of what is open at its end and
 // of what was over within HistoryAge, and keeps all else as past. After an hour
-// away nothing is past, and all that began meanwhile is told.
+// away nothing is past, and all that began meanwhile is told. So is all that
+// monitors find once they have caught up, however far a replay runs ahead of them.
 package alarms
 
 import (
@@ -48,7 +49,7 @@ const (
 	Held   Delivery = "held"   // found by monitors that have not caught up
 	Due    Delivery = "due"    // the webhook is to tell it
 	Sent   Delivery = "sent"   // it has been told
-	Past   Delivery = "past"   // it was over long before it was found: never told
+	Past   Delivery = "past"   // it was over long before monitors that started had caught up: never told
 	Unsent Delivery = "unsent" // there was no webhook when it was found: never told
 )
 
