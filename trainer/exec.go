@@ -78,15 +78,10 @@ func fitExec(ctx context.Context, cfg *Config, m *Model, c *external.Command, ro
 		return nil, fault(err)
 	}
 	f := &fitted{transform: bundle.NewPlain(m.Inputs), model: model, weights: out.Format}
-	f.report = report{Examples: len(rows), Program: out.Report}
+	f.report.Program = out.Report
 	if f.report.Agreement, err = agreement(f, rows, out.Predictions); err != nil {
 		return nil, fault(err)
 	}
-	var all tally
-	for _, r := range rows {
-		all.add(r.label)
-	}
-	f.report.LabelMean = all.share(false)
 	return f, nil
 }
 

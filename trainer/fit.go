@@ -54,6 +54,7 @@ func fit(ctx context.Context, cfg *Config, m *Model, l *Learner, s *spec, rows [
 		return nil, nil, err
 	}
 	r := &f.report
+	r.Examples, r.LabelMean = len(rows), labelMean(rows)
 	metrics, err := json.Marshal(r)
 	if err != nil {
 		return nil, nil, err
@@ -143,10 +144,18 @@ func progress(m *Model, t *bundle.Transform, learner learn.Learner, rows []*row)
 	for _, r := range rows[known.next:] {
 		learned(r)
 	}
-	return report{Examples: len(rows), LabelMean: seen.share(false), Progressive: meanLoss(m, labels, scores), BaseRate: meanLoss(m, labels, base)}
+	return report{Progressive: meanLoss(m, labels, scores), BaseRate: meanLoss(m, labels, base)}
 }
 
 func meanLoss(m *Model, labels, scores []float64) *eval.Number {
 	loss := eval.Measured(string(m.Task), labels, scores).Loss
 	return &loss
+}
+
+func labelMean(rows []*row) float64 {
+	var all tally
+	for _, r := range rows {
+		all.add(r.label)
+	}
+	return all.share(false)
 }

@@ -28,7 +28,7 @@ const (
 // asked; then so many are grown on all rows.
 func fitTrees(ctx context.Context, m *Model, p *gbdt.Params, rows []*row) (*fitted, error) {
 	t := bundle.FitCategories(m.Inputs, vectors(rows))
-	r := report{Examples: len(rows)}
+	var r report
 	rounds, err := r.findRounds(ctx, m, p, t, rows)
 	if err != nil {
 		return nil, err
@@ -53,7 +53,7 @@ func (r *report) findRounds(ctx context.Context, m *Model, p *gbdt.Params, t *bu
 	if err != nil {
 		return 0, err
 	}
-	var before, all tally
+	var before tally
 	labels, scores, base := make([]float64, len(held)), make([]float64, len(held)), make([]float64, len(held))
 	for _, x := range past {
 		before.add(x.label)
@@ -63,11 +63,8 @@ func (r *report) findRounds(ctx context.Context, m *Model, p *gbdt.Params, t *bu
 		t.Row(&x, h.Vector)
 		labels[i], scores[i], base[i] = h.label, model.Predict(x), before.share(m.binary())
 	}
-	for _, x := range rows {
-		all.add(x.label)
-	}
 	r.Rounds = max(1, len(model.Ensemble().Trees)) // none is better than the mean on those rows; one of all rows is nearly it
-	r.LabelMean, r.HeldOut, r.BaseRate = all.share(false), meanLoss(m, labels, scores), meanLoss(m, labels, base)
+	r.HeldOut, r.BaseRate = meanLoss(m, labels, scores), meanLoss(m, labels, base)
 	return r.Rounds, nil
 }
 

@@ -91,22 +91,11 @@ func newFlatTable(fields []features.Field) (*flatTable, error) {
 			return nil, fmt.Errorf("column %q is there twice or has no name", in.Name)
 		}
 		seen[in.Name] = true
-		c := &flatOut{column: column{name: in.Name, logical: noType}, kind: in.Kind, optional: in.Optional}
-		switch in.Kind {
-		case expr.Bool:
-			c.typ = parquet.Types.Boolean
-		case expr.Int:
-			c.typ = parquet.Types.Int64
-		case expr.Float:
-			c.typ = parquet.Types.Double
-		case expr.String:
-			c.typ, c.logical = parquet.Types.ByteArray, textType
-		case expr.Time:
-			c.typ, c.logical = parquet.Types.Int64, timestampType
-		default:
+		c, ok := columnOf(in.Name, in.Kind)
+		if !ok {
 			return nil, fmt.Errorf("column %q has no kind", in.Name)
 		}
-		f.columns = append(f.columns, c)
+		f.columns = append(f.columns, &flatOut{column: c, kind: in.Kind, optional: in.Optional})
 	}
 	return f, nil
 }

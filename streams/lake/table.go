@@ -55,24 +55,32 @@ var (
 	noType        = schema.NoLogicalType{}
 )
 
+// columnOf returns a column for values of a kind, and whether there is one.
+func columnOf(name string, kind features.Kind) (column, bool) {
+	c := column{name: name, logical: noType}
+	switch kind {
+	case expr.Bool:
+		c.typ = parquet.Types.Boolean
+	case expr.Int:
+		c.typ = parquet.Types.Int64
+	case expr.Float:
+		c.typ = parquet.Types.Double
+	case expr.String:
+		c.typ, c.logical = parquet.Types.ByteArray, textType
+	case expr.Time:
+		c.typ, c.logical = parquet.Types.Int64, timestampType
+	default:
+		return c, false
+	}
+	return c, true
+}
+
 // newTable lays out the columns of src's events.
 func newTable(src features.Source) (*table, error) {
 	t := &table{fields: src.EventFields()}
 	for i, f := range t.fields {
-		c := &column{name: f.Name, logical: noType}
-		switch f.Kind {
-		case expr.Bool:
-			c.typ = parquet.Types.Boolean
-		case expr.Int:
-			c.typ = parquet.Types.Int64
-		case expr.Float:
-			c.typ = parquet.Types.Double
-		case expr.String:
-			c.typ, c.logical = parquet.Types.ByteArray, textType
-		case expr.Time:
-			c.typ, c.logical = parquet.Types.Int64, timestampType
-		}
-		t.values = append(t.values, t.add(c))
+		c, _ := columnOf(f.Name, f.Kind) // a source's fields have kinds
+		t.values = append(t.values, t.add(&c))
 		var valid *column
 		if f.Name == src.EventTime {
 			t.eventTime = i

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"iter"
 	"math"
-	"unicode/utf8"
 
 	"github.com/millrace/millrace/features"
 	"github.com/millrace/millrace/features/expr"
@@ -236,19 +235,9 @@ const hashStart = 14695981039346656037
 
 func hashByte(h uint64, b byte) uint64 { return (h ^ uint64(b)) * 1099511628211 }
 
-// hashText takes the bytes of a text. Of one that is no UTF-8 it takes what is
-// kept of it with the prediction, and so is learned from: each byte that is none
-// of a character is U+FFFD.
+// hashText takes the bytes of a text, as validText has it.
 func hashText(h uint64, s string) uint64 {
-	if !utf8.ValidString(s) {
-		for _, r := range s {
-			var b [utf8.UTFMax]byte
-			for _, x := range b[:utf8.EncodeRune(b[:], r)] {
-				h = hashByte(h, x)
-			}
-		}
-		return h
-	}
+	s = validText(s)
 	for i := range len(s) {
 		h = hashByte(h, s[i])
 	}

@@ -6,21 +6,25 @@ import (
 	"slices"
 )
 
+// kernelOf returns the row that a support vector machine takes, its width and the
+// kernel.
+func (c *compiler) kernelOf(n *node, in []*value) (x *value, width int, k svmKernel, err error) {
+	if err = arity(in, 1, 1); err == nil {
+		x, err = c.floats(n, in[0])
+	}
+	if err == nil {
+		width, err = rowWidth(x)
+	}
+	if err == nil {
+		k, err = n.kernel(width)
+	}
+	return x, width, k, err
+}
+
 // svmRegressor builds a weighted sum of the kernel of a row and each support
 // vector, or a linear function.
 func svmRegressor(c *compiler, n *node, in []*value) ([]*value, error) {
-	if err := arity(in, 1, 1); err != nil {
-		return nil, err
-	}
-	x, err := c.floats(n, in[0])
-	if err != nil {
-		return nil, err
-	}
-	width, err := rowWidth(x)
-	if err != nil {
-		return nil, err
-	}
-	k, err := n.kernel(width)
+	x, width, k, err := c.kernelOf(n, in)
 	if err != nil {
 		return nil, err
 	}
@@ -87,18 +91,7 @@ func (k svmKernel) of(a, b []float32) float32 {
 // svmClassifier builds a support vector machine of two classes: their probabilities
 // where the file has a scale for them, otherwise the distance from the border.
 func svmClassifier(c *compiler, n *node, in []*value) ([]*value, error) {
-	if err := arity(in, 1, 1); err != nil {
-		return nil, err
-	}
-	x, err := c.floats(n, in[0])
-	if err != nil {
-		return nil, err
-	}
-	width, err := rowWidth(x)
-	if err != nil {
-		return nil, err
-	}
-	k, err := n.kernel(width)
+	x, width, k, err := c.kernelOf(n, in)
 	if err != nil {
 		return nil, err
 	}
